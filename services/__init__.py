@@ -1,0 +1,1 @@
+"""Learnback's services: each knows topics and schemas, none another service's code."""

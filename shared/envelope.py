@@ -1,0 +1,76 @@
+"""The door between Kafka records and events: an event enters here once and leaves here once.
+
+A record is the event's JSON with CloudEvents 1.0 headers in binary mode (`ce_id`, `ce_type`, …), so that routers and
+dead-letter tools can read what it is without reading what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from schemas.events import EVENTS, Event, in_utc
+from shared.errors import InvalidEventError
+from shared.topics import TOPIC_OF, Topic, key_of
+
+Headers = list[tuple[str, bytes]]
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """What a producer sends for one event."""
+
+    topic: Topic
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+def seal(event: Event, traceparent: str | None = None) -> Outgoing:
+    """Turn an event into the record that carries it."""
+    topic = TOPIC_OF[type(event)]
+    key = key_of(event)
+    headers: Headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event.event_id.encode()),
+        ("ce_type", type(event).__name__.encode()),
+        ("ce_source", event.source.encode()),
+        ("ce_time", in_utc(event.occurred_at).encode()),
+        ("ce_subject", key.encode()),
+        ("content-type", b"application/json"),
+    ]
+    if traceparent:
+        headers.append(("traceparent", traceparent.encode()))
+    return Outgoing(topic, key.encode(), event.model_dump_json().encode(), headers)
+
+
+def unseal(value: bytes | None, headers: Iterable[tuple[str, bytes]], topic: Topic) -> Event:
+    """Turn a record's value and headers into the event it carries.
+
+    A record without `ce_type` on a topic with a single event is read as that event.
+
+    Raises:
+        InvalidEventError: `null_value`, `unknown_type` or `schema_error`; the detail names fields, never values.
+    """
+    if value is None:
+        raise InvalidEventError("null_value", "The record has no value.")
+    types = {event.__name__: event for event in topic.events}
+    named = next((content.decode("ascii", "replace") for name, content in headers if name == "ce_type"), None)
+    event_type = types.get(named or "") if named or len(types) != 1 else next(iter(types.values()))
+    if event_type is None:
+        known = "known elsewhere" if named in EVENTS else "unknown"
+        raise InvalidEventError("unknown_type", f"The record's ce_type is missing or {known} on {topic.name}.")
+    try:
+        return event_type.model_validate_json(value)
+    except ValidationError as error:
+        raise InvalidEventError("schema_error", describe(error)) from None
+
+
+def describe(error: ValidationError) -> str:
+    """Field paths and rules that a validation broke, without a byte of what was sent."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc']) or 'body'}: {item['type']}" for item in problems[:5]
+    )

@@ -1,0 +1,65 @@
+"""Every error that Learnback raises on purpose.
+
+LearnbackError
+├── BadInputError             the caller's fault: told to the caller, never retried, never fatal
+│   ├── InvalidEventError     a message that is not the event it should be → dead letters
+│   ├── UnknownModelError     no model of that name serves here
+│   └── ForbiddenError        no key, a wrong key, or a key without the scope
+├── ArtifactError             a version's files are missing, torn, altered or not finite: never serve it
+├── UnavailableError          something that we need is away: try again later
+└── FatalError                the process cannot go on: it says what to do and ends
+    └── ConfigError           a setting is wrong
+
+Each message says what happened, to which thing, and what to do; none holds user text.
+"""
+
+from __future__ import annotations
+
+
+class LearnbackError(Exception):
+    """Root of the tree."""
+
+
+class BadInputError(LearnbackError):
+    """The caller's fault."""
+
+    def __init__(self, code: str, detail: str, field: str | None = None) -> None:
+        """Make one from a machine-readable `code`, a sentence, and the field it is about."""
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.field = field
+
+
+class InvalidEventError(BadInputError):
+    """A message that is not the event it should be."""
+
+
+class UnknownModelError(BadInputError):
+    """No model of that name serves here."""
+
+    def __init__(self, model: str) -> None:
+        """Make one for the model's name (already known to be a valid name)."""
+        super().__init__(
+            "unknown_model", f"No model '{model}' serves here; GET /v1/models lists those that do.", "model"
+        )
+
+
+class ForbiddenError(BadInputError):
+    """No key, a wrong key, or a key without the scope."""
+
+
+class ArtifactError(LearnbackError):
+    """A version's files cannot be trusted."""
+
+
+class UnavailableError(LearnbackError):
+    """Something that we need is away."""
+
+
+class FatalError(LearnbackError):
+    """The process cannot go on."""
+
+
+class ConfigError(FatalError):
+    """A setting is wrong."""

@@ -1,0 +1,194 @@
+"""Kafka, as the workers use it: topics, a publisher that knows when it is durable, consumers, dead letters, replays.
+
+Faust (aggregator) and aiokafka (collector, predictor) have clients of their own; topic names come from here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
+
+from schemas.events import Event
+from shared.envelope import Headers, Outgoing, seal
+from shared.errors import UnavailableError
+from shared.settings import Platform
+from shared.topics import DEAD_LETTERS, TOPICS, Topic
+
+SESSION_TIMEOUT_MS = 15_000  # a killed worker's partitions move after this; heartbeats every third of it
+ACK_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True)
+class Bus:
+    """One Kafka cluster and the prefix under which this installation's topics and groups live."""
+
+    servers: str
+    prefix: str = "learnback"
+    replication: int = 1
+
+    @classmethod
+    def of(cls, platform: Platform) -> Bus:
+        """The bus that the settings name."""
+        return cls(platform.kafka_bootstrap_servers, platform.topic_prefix, platform.topic_replication)
+
+    def name(self, topic: Topic) -> str:
+        """The topic's full name on the broker."""
+        return f"{self.prefix}.{topic.name}"
+
+    def topic(self, name: str) -> Topic:
+        """The topic of a full name."""
+        return {self.name(topic): topic for topic in TOPICS}[name]
+
+    def group(self, service: str) -> str:
+        """The consumer group of a service."""
+        return f"{self.prefix}.{service}"
+
+    def create_topics(self, extra: tuple[Topic, ...] = ()) -> None:
+        """Create what is missing, and wait until the broker can lead it. Safe to repeat.
+
+        Raises:
+            UnavailableError: the broker does not answer or refuses a topic.
+        """
+        topics = (*TOPICS, *extra)
+        wanted = {
+            self.name(topic): {
+                "num_partitions": topic.partitions,
+                "replication_factor": self.replication,
+                "configs": topic.configs,
+            }
+            for topic in topics
+        }
+        try:
+            admin = KafkaAdminClient(bootstrap_servers=self.servers)
+            try:
+                present = set(admin.list_topics())
+                missing = {name: config for name, config in wanted.items() if name not in present}
+                if missing:
+                    admin.create_topics(missing, raise_errors=False)
+                _await_topics(admin, set(wanted))
+            finally:
+                admin.close()
+        except KafkaError as error:
+            raise UnavailableError(
+                f"Kafka at {self.servers} did not create the topics ({type(error).__name__}). Is it running?"
+            ) from error
+
+    @contextmanager
+    def publisher(self) -> Iterator[Publisher]:
+        """A publisher that is flushed and closed at the end."""
+        producer = KafkaProducer(bootstrap_servers=self.servers, acks="all", linger_ms=2)
+        try:
+            yield Publisher(self, producer)
+        finally:
+            producer.close(timeout=ACK_TIMEOUT_S)
+
+    def consumer(self, service: str, topics: tuple[Topic, ...], **options: Any) -> KafkaConsumer:
+        """A member of the service's group, without auto-commit, from the earliest record on.
+
+        Values and keys are bytes. Partitions and offsets are the caller's to commit.
+        """
+        return KafkaConsumer(
+            *[self.name(topic) for topic in topics],
+            bootstrap_servers=self.servers,
+            group_id=self.group(service),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=SESSION_TIMEOUT_MS,
+            heartbeat_interval_ms=SESSION_TIMEOUT_MS // 3,
+            **options,
+        )
+
+    @contextmanager
+    def follower(self, *topics: Topic) -> Iterator[Follower]:
+        """A reader of whole topics without a group: everything from the start, then what comes."""
+        consumer = KafkaConsumer(bootstrap_servers=self.servers, enable_auto_commit=False)
+        try:
+            parts = [TopicPartition(self.name(topic), part) for topic in topics for part in range(topic.partitions)]
+            consumer.assign(parts)
+            consumer.seek_to_beginning(*parts)
+            yield Follower(consumer, parts)
+        finally:
+            consumer.close()
+
+
+@dataclass(frozen=True)
+class Follower:
+    """A group-less reader. See `Bus.follower`."""
+
+    consumer: KafkaConsumer
+    parts: list[TopicPartition]
+
+    def catch_up(self) -> Iterator[Any]:
+        """Yield every record up to what is the end of each partition now."""
+        ends = self.consumer.end_offsets(self.parts)
+        while any(self.consumer.position(part) < ends[part] for part in self.parts):
+            yield from self.poll(200)
+
+    def poll(self, timeout_ms: int) -> Iterator[Any]:
+        """Yield the records that come within the time."""
+        for records in self.consumer.poll(timeout_ms=timeout_ms).values():
+            yield from records
+
+
+@dataclass(frozen=True)
+class Publisher:
+    """Sends events and tells when they are durable."""
+
+    bus: Bus
+    producer: KafkaProducer
+
+    def publish(self, *events: Event) -> None:
+        """Send the events and wait until every replica that must have them has them.
+
+        Raises:
+            UnavailableError: an event is not known to be durable; send it again, its id makes that harmless.
+        """
+        self._send([(self.bus.name(out.topic), out) for out in map(seal, events)])
+
+    def dead_letter(self, record: Any, service: str, reason: str, detail: str) -> None:
+        """Put a record's bytes aside, with where they came from and why, before its offset is committed.
+
+        `detail` names rules and fields, never values.
+        """
+        topic = self.bus.name(DEAD_LETTERS)
+        headers = [*provenance(record.topic, record.partition, record.offset, service, reason, detail)]
+        self._send([(topic, Outgoing(DEAD_LETTERS, record.key or b"", record.value or b"", headers))])
+
+    def _send(self, outgoing: list[tuple[str, Outgoing]]) -> None:
+        try:
+            sent = [
+                self.producer.send(topic, key=out.key, value=out.value, headers=out.headers) for topic, out in outgoing
+            ]
+            for future in sent:
+                future.get(timeout=ACK_TIMEOUT_S)
+        except KafkaError as error:
+            raise UnavailableError(
+                f"Kafka did not confirm {len(outgoing)} records ({type(error).__name__})."
+            ) from error
+
+
+def provenance(topic: str, partition: int, offset: int, service: str, reason: str, detail: str) -> Headers:
+    """The headers of a dead letter: where it came from, who refused it and why; no payload text."""
+    return [
+        ("x-dlq-topic", topic.encode()),
+        ("x-dlq-partition", str(partition).encode()),
+        ("x-dlq-offset", str(offset).encode()),
+        ("x-dlq-service", service.encode()),
+        ("x-dlq-reason", reason.encode()),
+        ("x-dlq-detail", detail.encode()[:1000]),
+        ("x-dlq-time", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()).encode()),
+    ]
+
+
+def _await_topics(admin: KafkaAdminClient, names: set[str], timeout_s: float = 20) -> None:
+    deadline = time.monotonic() + timeout_s
+    while missing := names - set(admin.list_topics()):
+        if time.monotonic() > deadline:
+            raise UnavailableError(f"Kafka did not create {', '.join(sorted(missing))} within {timeout_s:.0f} s.")
+        time.sleep(0.1)

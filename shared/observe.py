@@ -1,0 +1,94 @@
+"""What a service shows of itself: JSON log lines, Prometheus metrics, and probes for those without HTTP.
+
+Logs name ids and places, never what a user wrote. `/livez` tells that the loop turns, `/readyz` that it can work.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+
+EVENTS_IN = Counter("learnback_events_in_total", "Events taken from Kafka", ["service", "type"])
+EVENTS_OUT = Counter("learnback_events_out_total", "Events put on Kafka", ["service", "type"])
+DEAD_LETTERED = Counter("learnback_dead_letters_total", "Records put aside", ["service", "reason"])
+LAG = Gauge("learnback_consumer_lag_events", "Events not yet taken", ["service", "topic"])
+HANDLE_SECONDS = Histogram("learnback_handle_seconds", "Time to handle one batch", ["service"])
+
+LOOP_STALL_S = 120.0  # a loop that has not turned for this long is stuck; a batch takes well under a second
+
+
+def start_logging(service: str) -> structlog.stdlib.BoundLogger:
+    """JSON lines on stderr, one an event, with the service's name."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+    )
+    structlog.contextvars.bind_contextvars(service=service)
+    logger: structlog.stdlib.BoundLogger = structlog.get_logger()
+    return logger
+
+
+@dataclass
+class Pulse:
+    """Touched by a loop each turn; read by the probes."""
+
+    ready: bool = False
+    _touched: float = field(default_factory=time.monotonic)
+
+    def touch(self) -> None:
+        """Say that the loop turned."""
+        self._touched = time.monotonic()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the loop turned lately."""
+        return time.monotonic() - self._touched < LOOP_STALL_S
+
+
+def serve_probes(pulse: Pulse, host: str, port: int) -> Callable[[], None]:
+    """Answer `/livez`, `/readyz` and `/metrics` in a thread; returns what stops it.
+
+    Raises:
+        OSError: the port is in use.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            match self.path:
+                case "/livez":
+                    self._answer(200 if pulse.alive else 503, b"ok\n" if pulse.alive else b"stalled\n")
+                case "/readyz":
+                    self._answer(200 if pulse.ready else 503, b"ready\n" if pulse.ready else b"starting\n")
+                case "/metrics":
+                    self._answer(200, generate_latest(), CONTENT_TYPE_LATEST)
+                case _:
+                    self._answer(404, b"not found\n")
+
+        def _answer(self, status: int, body: bytes, kind: str = "text/plain") -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Probes are not news."""
+
+    server = ThreadingHTTPServer((host, port), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.shutdown

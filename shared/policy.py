@@ -1,0 +1,150 @@
+"""What the loop may do with a model: `learnback.toml`, validated at start, recorded in manifests and verdicts.
+
+`[defaults.<section>]` holds for every model, `[models.<name>.<section>]` for one. Everything has a default, so that
+a missing file is a policy too.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shared.errors import ConfigError
+
+
+class Section(BaseModel):
+    """A frozen table of the file; unknown names are errors, since a typo would silently loosen a rule."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Serving(Section):
+    """What the predictor does."""
+
+    solicit_rate: Share = Field(default=0.1, description="Probability that feedback is asked for, before the answer.")
+    top_k: int = Field(default=5, ge=1, le=20, description="Labels in an answer.")
+
+
+class Trust(Section):
+    """What makes feedback an example (recorder)."""
+
+    quorum: int = Field(default=1, ge=1, description="Identified users who must agree.")
+    anonymous_quorum: int = Field(default=2, ge=1, description="Independent voices, when nobody is identified.")
+    new_label_users: int = Field(default=3, ge=1, description="Users, on different inputs, before a label is learned.")
+    user_cap: int = Field(default=20, ge=1, description="A user's votes that count in one day.")
+    user_share: Share = Field(default=0.05, description="Largest share of one increment from one user.")
+    confident: Share = Field(
+        default=0.98, description="A single volunteered voice against a champion this sure is quarantined."
+    )
+
+
+class Trigger(Section):
+    """When an increment is asked for (aggregator)."""
+
+    min_examples: int = Field(default=64, ge=1, description="New usable examples that are enough.")
+    every_seconds: float = Field(default=600, gt=0, description="The clock asks after this long …")
+    every_min_examples: int = Field(default=16, ge=1, description="… with at least so many new usable examples.")
+    slice_min_judged: int = Field(default=30, ge=5, description="Judged predictions before a slice can raise alarm.")
+    bucket_seconds: int = Field(default=60, ge=1, description="Width of the time buckets that slices are counted in.")
+
+
+class Training(Section):
+    """How an increment is made (trainer)."""
+
+    rank: int = Field(default=16, ge=1, le=256, description="LoRA rank; α is twice the rank.")
+    max_epochs: int = Field(default=4, ge=1, description="Passes over new and replayed examples.")
+    seed_epochs: int = Field(default=10, ge=1, description="Passes over a new model's first examples.")
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0, description="Peak rate of the LoRA weights.")
+    head_learning_rate: float = Field(default=5e-3, gt=0)
+    max_new: int = Field(default=2000, ge=1, description="New examples of one increment; the rest waits.")
+    min_replay: int = Field(default=256, ge=0, description="Replayed examples, even when little is new.")
+    dev_share: Share = Field(default=0.1, description="Share of the train side that only chooses λ and the epoch.")
+    step_sizes: tuple[Share, ...] = Field(default=(0.3, 0.5, 0.7, 1.0), min_length=1, description="Grid of λ.")
+
+
+class Gate(Section):
+    """What a candidate must show (evaluator)."""
+
+    alpha: Share = Field(default=0.05, description="Chance of any false promotion in a champion's reign.")
+    tries: int = Field(default=20, ge=1, description="Tested candidates among which alpha is spent evenly.")
+    window: int = Field(default=3000, ge=1, description="Newest holdout rows that are evidence; older ones graduate.")
+    delta: Share = Field(default=0.02, description="Loss on the golden anchor that is still not inferior.")
+    power: Share = Field(default=0.8, description="Power at which missing labels are counted.")
+
+
+class Policy(Section):
+    """All sections for one model."""
+
+    serving: Serving = Serving()
+    trust: Trust = Trust()
+    trigger: Trigger = Trigger()
+    training: Training = Training()
+    gate: Gate = Gate()
+
+
+class PolicyFile(Section):
+    """The whole file."""
+
+    defaults: Policy = Policy()
+    models: dict[str, Policy] = Field(default_factory=dict)
+
+    def of(self, model: str) -> Policy:
+        """The policy of a model: its own section over the defaults."""
+        return self.models.get(model, self.defaults)
+
+
+def read_policy(path: Path) -> PolicyFile:
+    """Read `learnback.toml`; a missing file means the defaults.
+
+    Raises:
+        ConfigError: with file, line, name and reason of each thing that is wrong.
+    """
+    if not path.exists():
+        return PolicyFile()
+    text = path.read_text("utf-8")
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+    try:
+        PolicyFile.model_validate(raw)  # as written, so that a wrong default is told once and at its own line
+        defaults = raw.get("defaults", {})
+        models = {name: _over(defaults, own) for name, own in raw.get("models", {}).items()}
+        return PolicyFile.model_validate({**raw, "models": models})
+    except ValidationError as error:
+        problems = {_where(path, text, item["loc"], item["msg"]) for item in error.errors(include_url=False)}
+        raise ConfigError("\n".join(sorted(problems))) from None
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for name, value in above.items():
+        old = merged.get(name)
+        merged[name] = _over(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _where(path: Path, text: str, location: tuple[int | str, ...], reason: str) -> str:
+    names = [str(part) for part in location if isinstance(part, str)]
+    line = _line(text, names)
+    return f"{path}:{line}: {'.'.join(names)}: {reason}"
+
+
+def _line(text: str, names: list[str]) -> int:
+    """The line that sets the last of `names`, within its table if that is written out; else 1."""
+    table, wanted, best = "", ".".join(names), 1
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[\s*([^\]]+?)\s*\]", line):
+            table = header[1].replace('"', "").replace(" ", "")
+            best = number if wanted == table or wanted.startswith(f"{table}.") else best
+        elif (name := re.match(r"\s*([\w.-]+)\s*=", line)) and wanted == f"{table}.{name[1]}".strip("."):
+            return number
+    return best

@@ -1,0 +1,49 @@
+"""Where this installation keeps things: settings that every service shares, read from `LEARNBACK_…` variables.
+
+A service's own settings live in its `settings.py` with the prefix `LEARNBACK_<SERVICE>_`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import ConfigError
+
+
+class Platform(BaseSettings):
+    """Kafka, SQL, artifacts, policy and secrets of one installation."""
+
+    model_config = SettingsConfigDict(env_prefix="LEARNBACK_", frozen=True, hide_input_in_errors=True)
+
+    kafka_bootstrap_servers: str = Field(default="127.0.0.1:9092", description="host:port, comma separated.")
+    topic_prefix: str = Field(default="learnback", description="First part of every topic and group name.")
+    topic_replication: int = Field(default=1, ge=1, description="Copies of each topic; 3 on a cluster.")
+    database_url: str = Field(default="sqlite:///.learnback/learnback.db", description="SQLAlchemy URL.")
+    artifacts_url: str = Field(default="file://.learnback/artifacts", description="fsspec URL of the artifact store.")
+    policy_file: Path = Field(default=Path("learnback.toml"), description="What the loop may do, per model.")
+    secret_file: Path = Field(default=Path(".learnback/secret"), description="Key of all HMACs; mode 0600.")
+    keys_file: Path = Field(default=Path(".learnback/keys.json"), description="API keys, hashed.")
+
+
+SettingsType = TypeVar("SettingsType", bound=BaseSettings)
+
+
+def load(settings: type[SettingsType]) -> SettingsType:
+    """Read settings from the environment.
+
+    Raises:
+        ConfigError: names each variable that is wrong, and why.
+    """
+    try:
+        return settings()
+    except ValidationError as error:
+        prefix = settings.model_config.get("env_prefix", "")
+        problems = "; ".join(
+            f"{prefix}{'_'.join(str(part) for part in item['loc'])}".upper() + f": {item['msg']}"
+            for item in error.errors()
+        )
+        raise ConfigError(f"Settings are wrong: {problems}. Set these variables and start again.") from None

@@ -1,0 +1,292 @@
+"""What the recorder made of the topics: the SQL schema, read by trainer, evaluator and board, written by the recorder.
+
+Fact tables hold one row an event. `example` is the curated view of all feedback on one input of a model; it is a pure
+function of the facts, so that replaying the log gives the same rows.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, Column, DateTime, Engine, Index, TypeDecorator, create_engine, event
+from sqlalchemy.engine.interfaces import Dialect
+from sqlmodel import Field, SQLModel
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """Times as UTC: SQLite keeps no zone, so it is put back on reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Store UTC."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Read UTC."""
+        return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _time(index: bool = False, nullable: bool = False) -> Column[datetime]:
+    return Column(UtcTime, index=index, nullable=nullable)
+
+
+def _json() -> Column[Any]:
+    return Column(JSON, nullable=False)
+
+
+class Prediction(SQLModel, table=True):
+    """PredictionServed. The first event of a prediction_id wins."""
+
+    prediction_id: str = Field(primary_key=True)
+    event_id: str = Field(unique=True)
+    model: str
+    version: str
+    input: str
+    output: str
+    score: float | None = Field(default=None, description="Score of the output, when the version gave one.")
+    scores: list[dict[str, Any]] = Field(default_factory=list, sa_column=_json())
+    solicit: bool
+    solicit_rate: float
+    app: str
+    user_key: str | None
+    tags: dict[str, str] = Field(default_factory=dict, sa_column=_json())
+    example_id: str = Field(index=True)
+    occurred_at: datetime = Field(sa_column=_time())
+    __table_args__ = (Index("prediction_by_model_time", "model", "occurred_at"),)
+
+
+class FeedbackRow(SQLModel, table=True):
+    """FeedbackReceived, with what the join with its prediction told (null while it is an orphan)."""
+
+    __tablename__ = "feedback"
+    event_id: str = Field(primary_key=True)
+    prediction_id: str = Field(index=True)
+    kind: str
+    value: Any = Field(sa_column=_json())
+    app: str
+    user_key: str | None
+    tags: dict[str, str] = Field(default_factory=dict, sa_column=_json())
+    occurred_at: datetime = Field(sa_column=_time())
+    model: str | None = None
+    version: str | None = None
+    example_id: str | None = Field(default=None, index=True)
+    solicited: bool | None = None
+    target: str | None = Field(default=None, description="The right output, as far as this feedback tells.")
+    wrong: bool | None = Field(default=None, description="Whether it calls the served output wrong.")
+    __table_args__ = (
+        Index("feedback_by_user", "user_key", "occurred_at"),
+        Index("feedback_by_model_time", "model", "occurred_at"),
+        Index("feedback_by_target", "model", "target"),
+    )
+
+
+class Review(SQLModel, table=True):
+    """ReviewDecided."""
+
+    event_id: str = Field(primary_key=True)
+    subject_kind: str
+    subject: str = Field(index=True)
+    model: str
+    decision: str
+    target: str | None
+    reviewer: str
+    note: str
+    occurred_at: datetime = Field(sa_column=_time())
+
+
+class Example(SQLModel, table=True):
+    """One input of a model and what is known of its right output.
+
+    `side` is where evidence on its fingerprint began (train or holdout) and never changes; `status` is what may be
+    done with it now. Holdout rows that leave the gate's window have status train and stay on side holdout.
+    """
+
+    id: str = Field(primary_key=True)
+    model: str
+    text: str
+    fingerprint: str
+    origin: str = Field(description="seed, anchor or feedback")
+    side: str = Field(description="train, holdout or anchor")
+    status: str = Field(description="pending, train, holdout or quarantined")
+    reason: str = Field(default="", description="The rule that keeps it pending or quarantined.")
+    target: str | None = None
+    weight: float = 0.0
+    votes: int = 0
+    user_key: str | None = Field(default=None, description="Who spoke first.")
+    first_at: datetime = Field(sa_column=_time())
+    learned_in: str | None = Field(default=None, description="Champion or its ancestor that learned it.")
+    fixed_in: str | None = Field(default=None, description="First promoted version that got its correction right.")
+    fixed_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    __table_args__ = (
+        Index("example_by_status", "model", "status", "learned_in"),
+        Index("example_by_side", "model", "side", "first_at", "id"),
+        Index("example_by_fingerprint", "model", "fingerprint"),
+        Index("example_by_target", "model", "target", "status"),
+    )
+
+
+class ModelRow(SQLModel, table=True):
+    """A model: what TrainingRequested with a card said it is, or what its first state said."""
+
+    __tablename__ = "model"
+    name: str = Field(primary_key=True)
+    task: str
+    base: str
+    labels: list[str] = Field(default_factory=list, sa_column=_json())
+    added_at: datetime = Field(sa_column=_time())
+
+
+class Version(SQLModel, table=True):
+    """CandidateTrained. `number` counts a model's versions in the order of its log: v0, v1 and so on."""
+
+    version: str = Field(primary_key=True)
+    event_id: str = Field(unique=True)
+    model: str = Field(index=True)
+    number: int
+    parent: str | None
+    request_id: str
+    trigger: str
+    requested_by: str
+    manifest_sha256: str
+    labels: list[str] = Field(default_factory=list, sa_column=_json())
+    replayed: int
+    steps: int
+    train_seconds: float
+    examples_per_s: float
+    loss_curve: list[float] = Field(default_factory=list, sa_column=_json())
+    dev_score: float | None
+    step_size: float | None
+    occurred_at: datetime = Field(sa_column=_time())
+
+
+class Lesson(SQLModel, table=True):
+    """Which version learned which example first: the lineage, both ways."""
+
+    version: str = Field(primary_key=True)
+    example_id: str = Field(primary_key=True, index=True)
+
+
+class Verdict(SQLModel, table=True):
+    """VerdictReached."""
+
+    event_id: str = Field(primary_key=True)
+    model: str = Field(index=True)
+    candidate: str = Field(index=True)
+    champion: str | None
+    outcome: str
+    reason: str
+    checks: list[dict[str, Any]] = Field(default_factory=list, sa_column=_json())
+    champion_accuracy: float | None
+    candidate_accuracy: float | None
+    evidence: int
+    labels_to_decide: int | None
+    alpha: float | None
+    alpha_left: float | None
+    fixes: list[str] = Field(default_factory=list, sa_column=_json())
+    decided_by: str
+    occurred_at: datetime = Field(sa_column=_time())
+
+
+class StateChange(SQLModel, table=True):
+    """ModelStateChanged, all of them: the history of every alias."""
+
+    event_id: str = Field(primary_key=True)
+    model: str = Field(index=True)
+    alias: str
+    version: str
+    previous: str | None
+    manifest_sha256: str
+    decision: str
+    reason: str
+    occurred_at: datetime = Field(sa_column=_time())
+
+
+class Request(SQLModel, table=True):
+    """TrainingRequested."""
+
+    request_id: str = Field(primary_key=True)
+    event_id: str = Field(unique=True)
+    model: str = Field(index=True)
+    trigger: str
+    detail: str
+    requested_by: str
+    occurred_at: datetime = Field(sa_column=_time())
+
+
+class Progress(SQLModel, table=True):
+    """The newest TrainingProgressed of each request."""
+
+    request_id: str = Field(primary_key=True)
+    model: str = Field(index=True)
+    state: str
+    step: int
+    steps: int
+    loss: float | None
+    examples_per_s: float | None
+    seconds_left: float | None
+    detail: str
+    occurred_at: datetime = Field(sa_column=_time())
+
+
+class ErrorSlice(SQLModel, table=True):
+    """The newest ErrorSliceUpdated of each slice and bucket."""
+
+    model: str = Field(primary_key=True)
+    slice: str = Field(primary_key=True)
+    bucket: datetime = Field(sa_column=Column(UtcTime, primary_key=True))
+    bucket_seconds: int
+    judged: int
+    wrong: int
+    occurred_at: datetime = Field(sa_column=_time())
+
+
+class Drift(SQLModel, table=True):
+    """DriftDetected."""
+
+    event_id: str = Field(primary_key=True)
+    model: str = Field(index=True)
+    slice: str
+    rate_before: float
+    rate_after: float
+    detector: str
+    occurred_at: datetime = Field(sa_column=_time())
+
+
+class DeadLetter(SQLModel, table=True):
+    """Where a dead letter came from and why; the bytes stay on the topic."""
+
+    id: str = Field(primary_key=True, description="topic/partition/offset of the original, with the service.")
+    topic: str
+    partition: int
+    offset: int
+    service: str
+    reason: str
+    detail: str
+    occurred_at: datetime = Field(sa_column=_time())
+
+
+class Consumed(SQLModel, table=True):
+    """The next offset of each partition, written in the same transaction as what was read up to it."""
+
+    topic: str = Field(primary_key=True)
+    partition: int = Field(primary_key=True)
+    next_offset: int
+
+
+def open_database(url: str) -> Engine:
+    """An engine for SQLite (WAL, waiting 30 s for a lock) or Postgres. Tables are made by the recorder alone."""
+    engine = create_engine(url, pool_pre_ping=True)
+    if engine.dialect.name == "sqlite":
+
+        @event.listens_for(engine, "connect")
+        def _pragmas(connection: Any, _record: object) -> None:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=NORMAL")
+            cursor.execute("PRAGMA busy_timeout=30000")
+            cursor.close()
+
+    return engine

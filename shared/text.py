@@ -1,0 +1,41 @@
+"""When two inputs are the same input: normal form, fingerprint, and the ids made from them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+_SPACES = re.compile(r"\s+")
+_WORDS = re.compile(r"\w+")
+
+
+def normalise(text: str) -> str:
+    """The normal form of an input: compatibility characters folded, lower case, single spaces."""
+    return _SPACES.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
+
+
+def fingerprint(text: str) -> str:
+    """A key that near-duplicates share: sorted unique words without accents, case or punctuation.
+
+    This is OpenRefine's «fingerprint» key collision. Unlike a similarity it is an equivalence, so the side
+    (train or holdout) can be fixed for a whole class of near-duplicates, whatever order they arrive in.
+    A text without any word is its own class.
+    """
+    bare = "".join(c for c in unicodedata.normalize("NFKD", normalise(text)) if not unicodedata.combining(c))
+    words = sorted(set(_WORDS.findall(bare)))
+    return short_hash(" ".join(words) if words else normalise(text))
+
+
+def example_id(model: str, text: str) -> str:
+    """The id of an input within a model: equal for inputs with the same normal form."""
+    return short_hash(model, normalise(text))
+
+
+def short_hash(*parts: str) -> str:
+    """32 hex digits of SHA-256 over the parts, which cannot run into each other (each is prefixed by its length)."""
+    digest = hashlib.sha256()
+    for part in parts:
+        raw = part.encode()
+        digest.update(len(raw).to_bytes(8, "big") + raw)
+    return digest.hexdigest()[:32]

@@ -1,0 +1,97 @@
+"""The one table of topics: created from here before any service starts, documented from here, deployed from here.
+
+Auto-creation is off, since Faust never consumes a topic that did not exist when it started. All topics carry the
+prefix of the installation (`LEARNBACK_TOPIC_PREFIX`, default `learnback`), so that a test or a tenant has its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from schemas.events import (
+    CandidateTrained,
+    DriftDetected,
+    ErrorSliceUpdated,
+    Event,
+    FeedbackReceived,
+    ModelStateChanged,
+    PredictionServed,
+    ReviewDecided,
+    TrainingProgressed,
+    TrainingRequested,
+    UserErased,
+    VerdictReached,
+)
+
+DAY_MS = 24 * 60 * 60 * 1000
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One Kafka topic. `key` names what the record's key is; `days` None means compacted (the last value stays)."""
+
+    name: str
+    key: str
+    partitions: int
+    days: int | None
+    events: tuple[type[Event], ...] = ()
+    writers: tuple[str, ...] = ()
+
+    @property
+    def configs(self) -> dict[str, str]:
+        """The topic's settings on the broker."""
+        if self.days is None:
+            return {"cleanup.policy": "compact"}
+        return {"cleanup.policy": "delete", "retention.ms": str(self.days * DAY_MS)}
+
+    @property
+    def retention(self) -> str:
+        """How long records stay, for people."""
+        return "compact" if self.days is None else f"{self.days} d"
+
+
+PREDICTIONS = Topic("predictions.v1", "prediction_id", 6, 30, (PredictionServed,), ("predictor", "collector"))
+FEEDBACK = Topic("feedback.v1", "prediction_id", 6, 30, (FeedbackReceived,), ("collector",))
+REVIEWS = Topic("reviews.v1", "subject id", 1, 365, (ReviewDecided,), ("collector",))
+ERASURES = Topic("erasures.v1", "user_key", 1, None, (UserErased,), ("collector",))
+ERROR_SLICES = Topic("error-slices.v1", "model|slice", 1, None, (ErrorSliceUpdated, DriftDetected), ("aggregator",))
+TRAINING_REQUESTS = Topic("training-requests.v1", "model", 3, 30, (TrainingRequested,), ("aggregator", "collector"))
+TRAINING_PROGRESS = Topic("training-progress.v1", "model", 3, 7, (TrainingProgressed,), ("trainer",))
+CANDIDATES = Topic("candidates.v1", "model", 3, 365, (CandidateTrained,), ("trainer",))
+VERDICTS = Topic("verdicts.v1", "model", 3, 365, (VerdictReached,), ("evaluator",))
+MODELS = Topic("models.v1", "model|alias", 1, None, (ModelStateChanged,), ("evaluator",))
+DEAD_LETTERS = Topic("dead-letters.v1", "original key", 1, 30, (), ("any",))
+
+TOPICS = (
+    PREDICTIONS,
+    FEEDBACK,
+    REVIEWS,
+    ERASURES,
+    ERROR_SLICES,
+    TRAINING_REQUESTS,
+    TRAINING_PROGRESS,
+    CANDIDATES,
+    VERDICTS,
+    MODELS,
+    DEAD_LETTERS,
+)
+
+TOPIC_OF: dict[type[Event], Topic] = {event: topic for topic in TOPICS for event in topic.events}
+
+
+def key_of(event: Event) -> str:
+    """The record key that the table above promises for this event."""
+    match event:
+        case PredictionServed() | FeedbackReceived():
+            return event.prediction_id
+        case ReviewDecided():
+            return event.subject
+        case UserErased():
+            return event.user_key
+        case ErrorSliceUpdated() | DriftDetected():
+            return f"{event.model}|{event.slice}"
+        case ModelStateChanged():
+            return f"{event.model}|{event.alias}"
+        case TrainingRequested() | TrainingProgressed() | CandidateTrained() | VerdictReached():
+            return event.model
+    raise TypeError(f"No topic carries {type(event).__name__}; add it to shared/topics.py")
