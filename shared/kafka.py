@@ -5,12 +5,14 @@ Faust (aggregator) and aiokafka (collector, predictor) have clients of their own
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
@@ -22,6 +24,7 @@ from shared.topics import DEAD_LETTERS, TOPICS, Topic
 
 SESSION_TIMEOUT_MS = 15_000  # a killed worker's partitions move after this; heartbeats every third of it
 ACK_TIMEOUT_S = 30
+RETRY_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,16 @@ class Bus:
                 f"Kafka at {self.servers} did not create the topics ({type(error).__name__}). Is it running?"
             ) from error
 
+    def await_topics(self, stopping: threading.Event, extra: tuple[Topic, ...] = ()) -> None:
+        """Create the topics as soon as the broker answers; return early when asked to stop."""
+        while not stopping.is_set():
+            try:
+                return self.create_topics(extra)
+            except UnavailableError as error:
+                structlog.get_logger().warning("waiting_for_kafka", reason=str(error))
+                stopping.wait(RETRY_S)
+        return None
+
     @contextmanager
     def publisher(self) -> Iterator[Publisher]:
         """A publisher that is flushed and closed at the end."""
@@ -92,8 +105,11 @@ class Bus:
         """A member of the service's group, without auto-commit, from the earliest record on.
 
         Values and keys are bytes. Partitions and offsets are the caller's to commit.
+
+        Raises:
+            UnavailableError: the broker does not lead all partitions of the topics.
         """
-        return KafkaConsumer(
+        consumer = KafkaConsumer(
             *[self.name(topic) for topic in topics],
             bootstrap_servers=self.servers,
             group_id=self.group(service),
@@ -103,6 +119,8 @@ class Bus:
             heartbeat_interval_ms=SESSION_TIMEOUT_MS // 3,
             **options,
         )
+        _await_partitions(consumer, {self.name(topic): topic.partitions for topic in topics})
+        return consumer
 
     @contextmanager
     def follower(self, *topics: Topic) -> Iterator[Follower]:
@@ -191,4 +209,19 @@ def _await_topics(admin: KafkaAdminClient, names: set[str], timeout_s: float = 2
     while missing := names - set(admin.list_topics()):
         if time.monotonic() > deadline:
             raise UnavailableError(f"Kafka did not create {', '.join(sorted(missing))} within {timeout_s:.0f} s.")
+        time.sleep(0.1)
+
+
+def _await_partitions(consumer: KafkaConsumer, counts: dict[str, int], timeout_s: float = 20) -> None:
+    """Learn of all partitions before the consumer joins its group.
+
+    A member that joins before it knows them joins a second time when it does, and kafka-python 3.0.12 forgets that
+    join when one poll is shorter than it: it sets `_assignment_snapshot` before the answer is there, `need_rejoin` says
+    no, and the member stays without partitions for ever (2 of 10 that started along with a busy broker, measured).
+    """
+    deadline = time.monotonic() + timeout_s
+    while missing := [name for name, count in counts.items() if len(consumer.partitions_for_topic(name)) < count]:
+        if time.monotonic() > deadline:
+            consumer.close()
+            raise UnavailableError(f"Kafka does not lead all partitions of {', '.join(missing)}.")
         time.sleep(0.1)

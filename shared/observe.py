@@ -6,15 +6,19 @@ Logs name ids and places, never what a user wrote. `/livez` tells that the loop 
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+
+from shared.errors import FatalError
 
 EVENTS_IN = Counter("learnback_events_in_total", "Events taken from Kafka", ["service", "type"])
 EVENTS_OUT = Counter("learnback_events_out_total", "Events put on Kafka", ["service", "type"])
@@ -92,3 +96,27 @@ def serve_probes(pulse: Pulse, host: str, port: int) -> Callable[[], None]:
     server = ThreadingHTTPServer((host, port), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server.shutdown
+
+
+@contextmanager
+def running(service: str, host: str, port: int) -> Iterator[tuple[Pulse, threading.Event]]:
+    """A worker's surroundings: logs, probes, and an event that SIGTERM and SIGINT set.
+
+    Raises:
+        FatalError: the probes' port is in use.
+    """
+    start_logging(service)
+    pulse, stopping = Pulse(), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    try:
+        stop_probes = serve_probes(pulse, host, port)
+    except OSError as error:
+        raise FatalError(
+            f"{service}: cannot listen on {host}:{port} ({error.strerror}); free it or set"
+            f" LEARNBACK_{service.upper()}_PORT."
+        ) from None
+    try:
+        yield pulse, stopping
+    finally:
+        stop_probes()

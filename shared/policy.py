@@ -59,8 +59,9 @@ class Training(Section):
     """How an increment is made (trainer)."""
 
     rank: int = Field(default=16, ge=1, le=256, description="LoRA rank; α is twice the rank.")
+    layers: int = Field(default=3, ge=1, description="Top layers of the base that carry LoRA.")
     max_epochs: int = Field(default=4, ge=1, description="Passes over new and replayed examples.")
-    seed_epochs: int = Field(default=10, ge=1, description="Passes over a new model's first examples.")
+    seed_epochs: int = Field(default=6, ge=1, description="Passes over a new model's first examples.")
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0, description="Peak rate of the LoRA weights.")
     head_learning_rate: float = Field(default=5e-3, gt=0)

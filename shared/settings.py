@@ -19,7 +19,7 @@ class Platform(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LEARNBACK_", frozen=True, hide_input_in_errors=True)
 
-    kafka_bootstrap_servers: str = Field(default="127.0.0.1:9092", description="host:port, comma separated.")
+    kafka_bootstrap_servers: str = Field(default="127.0.0.1:8790", description="host:port, comma separated.")
     topic_prefix: str = Field(default="learnback", description="First part of every topic and group name.")
     topic_replication: int = Field(default=1, ge=1, description="Copies of each topic; 3 on a cluster.")
     database_url: str = Field(default="sqlite:///.learnback/learnback.db", description="SQLAlchemy URL.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, Engine, Index, TypeDecorator, create_engine, event
+from sqlalchemy import JSON, Column, DateTime, Engine, Index, TypeDecorator, create_engine, event, text
 from sqlalchemy.engine.interfaces import Dialect
 from sqlmodel import Field, SQLModel
 
@@ -35,6 +35,12 @@ def _time(index: bool = False, nullable: bool = False) -> Column[datetime]:
 
 def _json() -> Column[Any]:
     return Column(JSON, nullable=False)
+
+
+def _where_known(name: str, known: str, *columns: str) -> Index:
+    """An index of the few rows in which a mostly empty column is set."""
+    there = text(f"{known} IS NOT NULL")
+    return Index(name, *columns, sqlite_where=there, postgresql_where=there)
 
 
 class Prediction(SQLModel, table=True):
@@ -72,14 +78,22 @@ class FeedbackRow(SQLModel, table=True):
     occurred_at: datetime = Field(sa_column=_time())
     model: str | None = None
     version: str | None = None
-    example_id: str | None = Field(default=None, index=True)
+    example_id: str | None = None
     solicited: bool | None = None
     target: str | None = Field(default=None, description="The right output, as far as this feedback tells.")
     wrong: bool | None = Field(default=None, description="Whether it calls the served output wrong.")
+    counted: bool | None = Field(default=None, description="Whether it is a vote within its user's cap; null: no vote.")
+    agrees: bool | None = Field(
+        default=None, description="Whether a volunteered vote agrees with a reviewer or with solicited answers."
+    )
     __table_args__ = (
-        Index("feedback_by_user", "user_key", "occurred_at"),
+        Index("feedback_by_user", "user_key", "model", "counted", "occurred_at"),
+        Index("feedback_by_example", "example_id", "counted", "occurred_at"),
         Index("feedback_by_model_time", "model", "occurred_at"),
         Index("feedback_by_target", "model", "target"),
+        Index("feedback_by_version", "version"),
+        _where_known("feedback_by_agreement", "agrees", "user_key", "model"),
+        _where_known("feedback_by_agreed_example", "agrees", "example_id"),
     )
 
 
@@ -117,15 +131,33 @@ class Example(SQLModel, table=True):
     votes: int = 0
     user_key: str | None = Field(default=None, description="Who spoke first.")
     first_at: datetime = Field(sa_column=_time())
+    first_event: str = Field(default="", description="The feedback, or the request with the seeds, that came first.")
+    first_solicited: bool = False
+    graduated: bool = Field(default=False, description="On side holdout, and older than the gate's window.")
+    reviewed: str | None = Field(default=None, description="The newest reviewer's decision.")
     learned_in: str | None = Field(default=None, description="Champion or its ancestor that learned it.")
     fixed_in: str | None = Field(default=None, description="First promoted version that got its correction right.")
     fixed_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
     __table_args__ = (
         Index("example_by_status", "model", "status", "learned_in"),
         Index("example_by_side", "model", "side", "first_at", "id"),
+        Index("example_by_window", "model", "side", "graduated", "first_at", "id"),
         Index("example_by_fingerprint", "model", "fingerprint"),
         Index("example_by_target", "model", "target", "status"),
     )
+
+
+class Vouched(SQLModel, table=True):
+    """A row of a model's first examples or of its golden anchor: what the person who added the model vouches for."""
+
+    example_id: str = Field(primary_key=True)
+    model: str
+    text: str
+    target: str
+    origin: str = Field(description="seed or anchor")
+    request_id: str
+    occurred_at: datetime = Field(sa_column=_time())
+    __table_args__ = (Index("vouched_by_target", "model", "target"),)
 
 
 class ModelRow(SQLModel, table=True):
@@ -137,6 +169,7 @@ class ModelRow(SQLModel, table=True):
     base: str
     labels: list[str] = Field(default_factory=list, sa_column=_json())
     added_at: datetime = Field(sa_column=_time())
+    request_id: str | None = Field(default=None, description="The request whose card it is; null: known by its state.")
 
 
 class Version(SQLModel, table=True):
@@ -169,6 +202,13 @@ class Lesson(SQLModel, table=True):
     example_id: str = Field(primary_key=True, index=True)
 
 
+class Fix(SQLModel, table=True):
+    """Which candidate got which corrected example right, by its verdicts."""
+
+    version: str = Field(primary_key=True)
+    example_id: str = Field(primary_key=True, index=True)
+
+
 class Verdict(SQLModel, table=True):
     """VerdictReached."""
 
@@ -196,7 +236,7 @@ class StateChange(SQLModel, table=True):
     event_id: str = Field(primary_key=True)
     model: str = Field(index=True)
     alias: str
-    version: str
+    version: str = Field(index=True)
     previous: str | None
     manifest_sha256: str
     decision: str
@@ -255,6 +295,14 @@ class Drift(SQLModel, table=True):
     occurred_at: datetime = Field(sa_column=_time())
 
 
+class Erasure(SQLModel, table=True):
+    """The newest UserErased of each user: nothing that the user said until then may be stored again."""
+
+    user_key: str = Field(primary_key=True)
+    requested_by: str
+    occurred_at: datetime = Field(sa_column=_time())
+
+
 class DeadLetter(SQLModel, table=True):
     """Where a dead letter came from and why; the bytes stay on the topic."""
 
@@ -278,7 +326,7 @@ class Consumed(SQLModel, table=True):
 
 def open_database(url: str) -> Engine:
     """An engine for SQLite (WAL, waiting 30 s for a lock) or Postgres. Tables are made by the recorder alone."""
-    engine = create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
     if engine.dialect.name == "sqlite":
 
         @event.listens_for(engine, "connect")

@@ -1,0 +1,21 @@
+"""Send what users say of a language model's answers to Learnback: `Client` for threads, `AsyncClient` for asyncio."""
+
+from __future__ import annotations
+
+from learnback._async import AsyncClient
+from learnback._errors import DroppedError, LearnbackError, RefusedError, UnavailableError
+from learnback._outbox import Stats
+from learnback._predictions import Prediction, Score
+from learnback._sync import Client
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "DroppedError",
+    "LearnbackError",
+    "Prediction",
+    "RefusedError",
+    "Score",
+    "Stats",
+    "UnavailableError",
+]

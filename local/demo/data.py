@@ -1,0 +1,89 @@
+"""The demo's data: a folder of labelled texts, cut into first examples, golden anchor and the users' stream."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
+
+from cli.examples import read_rows
+from shared.datasets import Row
+from shared.errors import BadInputError
+
+HELP_DESK = Path(__file__).parent / "data"
+KNOWN_SHARE = 0.6  # labels that the first version learns; the others begin to arrive halfway
+SEEDS, ANCHORS = 10, 3  # texts a label
+
+
+@dataclass(frozen=True)
+class Story:
+    """What happens in one demo."""
+
+    dataset: str
+    seeds: tuple[Row, ...]
+    anchor: tuple[Row, ...]
+    stream: tuple[Row, ...]
+    distinct: int
+    labels: tuple[str, ...]
+
+
+def read_story(folder: Path, predictions: int, seed: int) -> Story:
+    """Cut a folder's `train.jsonl` and `test.jsonl` into a story of so many predictions.
+
+    A folder with fewer texts than predictions has users who ask the same again, as real ones do; each round is in a
+    new order.
+
+    Raises:
+        BadInputError: a file is missing or wrong, or has too few texts for a label.
+    """
+    chance = random.Random(seed)
+    by_label: defaultdict[str, list[Row]] = defaultdict(list)
+    for name in ("train.jsonl", "test.jsonl"):
+        for row in read_rows(folder / name):
+            by_label[row.label].append(row)
+    few = min(by_label, key=lambda label: len(by_label[label]))
+    if len(by_label) < 5 or len(by_label[few]) < 2 * (SEEDS + ANCHORS):
+        raise BadInputError(
+            "too_little_data",
+            f"{folder}: the demo needs at least 5 labels with {2 * (SEEDS + ANCHORS)} texts each; '{few}' has"
+            f" {len(by_label[few])}.",
+        )
+    for label in sorted(by_label):
+        chance.shuffle(by_label[label])
+    labels = sorted(by_label)
+    chance.shuffle(labels)
+    known = labels[: round(KNOWN_SHARE * len(labels))]
+    seeds = tuple(row for label in known for row in by_label[label][:SEEDS])
+    anchor = tuple(row for label in known for row in by_label[label][SEEDS : SEEDS + ANCHORS])
+    before = [row for label in known for row in by_label[label][SEEDS + ANCHORS :]]
+    new = [row for label in labels[len(known) :] for row in by_label[label]]
+    chance.shuffle(before)
+    half = predictions // 2
+    first = list(islice(_rounds(before, chance), half))
+    unseen = before[half:] if len(before) > half else list(before)
+    second = list(islice(_rounds([*unseen, *new], chance), predictions - half))
+    stream = (*first, *second)
+    return Story(
+        folder.resolve().name if folder != HELP_DESK else "help-desk",
+        seeds,
+        anchor,
+        stream,
+        len({row.text for row in stream}),
+        tuple(labels),
+    )
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows as JSONL."""
+    lines = (json.dumps({"text": row.text, "label": row.label}, ensure_ascii=False) for row in rows)
+    path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+
+
+def _rounds(rows: Sequence[Row], chance: random.Random) -> Iterator[Row]:
+    """The rows again and again, each round in a new order."""
+    for _ in count():
+        yield from chance.sample(rows, len(rows))

@@ -1,0 +1,1 @@
+"""Aggregator: predictions and feedback in; error slices, drift alarms and training requests out."""

@@ -1,0 +1,38 @@
+"""Run the aggregator: python -m services.aggregator."""
+
+from __future__ import annotations
+
+import sys
+
+from faust import Worker
+
+from services.aggregator.app import create
+from services.aggregator.settings import AggregatorSettings
+from services.aggregator.topics import APP, INTERNAL
+from shared.errors import FatalError
+from shared.kafka import Bus
+from shared.observe import running
+from shared.policy import read_policy
+from shared.settings import Platform, load
+
+
+def main() -> None:
+    """Wire the aggregator and run it until SIGTERM, which Faust handles once it runs."""
+    platform, settings = load(Platform), load(AggregatorSettings)
+    policies = read_policy(platform.policy_file)
+    bus = Bus.of(platform)
+    with running(APP, settings.host, settings.port) as (pulse, stopping):
+        bus.await_topics(stopping, INTERNAL)
+        if stopping.is_set():
+            return
+        aggregator = create(bus, settings, policies, pulse)
+        worker = Worker(aggregator.app, quiet=True, override_logging=False, redirect_stdouts=False)
+        worker.spinner = None  # it would draw between the JSON lines
+        worker.execute_from_commandline()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except FatalError as error:
+        sys.exit(str(error))

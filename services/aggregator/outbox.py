@@ -1,0 +1,90 @@
+"""What leaves the aggregator, in which order, and what may be acknowledged because of it.
+
+Faust acknowledges a record when the agent is done with it, whether or not what it caused is on the broker. Here a
+record is held until all that it caused is durable. First the tables, then the facts drawn from them: predictions and
+feedback are two topics, so after a crash they may be read in another order, and an entry that was written fixes which
+of the two records a fact comes from. Then the records. So a crash at any point repeats work, which facts and marks
+make harmless, and loses none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from schemas.events import Event
+from services.aggregator.facts import Fact
+from services.aggregator.topics import APP, OUTCOMES
+from shared.envelope import Headers, seal
+from shared.kafka import Bus, provenance
+from shared.observe import DEAD_LETTERED, EVENTS_OUT
+from shared.topics import DEAD_LETTERS
+
+MAX_HELD = 20_000  # records that wait for an answer of the broker, about 20 MB; then reading waits too
+
+Send = Callable[[str, bytes, bytes, Headers], Awaitable[Any]]
+Acknowledge = Callable[[], Awaitable[Any]]
+
+
+class Outbox:
+    """Sends events, facts and dead letters, and holds the records that caused them."""
+
+    def __init__(self, bus: Bus, send: Send) -> None:
+        """Make one that sends by `send`: topic, key, value and headers to the answer that tells it is durable."""
+        self._bus = bus
+        self._send = send
+        self._sent: list[Awaitable[Any]] = []
+        self._facts: list[Fact] = []
+        self._held: list[Acknowledge] = []
+        self._room = asyncio.Event()
+        self.handled: dict[tuple[str, int], int] = defaultdict(int)
+
+    def emit(self, event: Event) -> None:
+        """Send an event to its topic."""
+        out = seal(event)
+        self._sent.append(self._send(self._bus.name(out.topic), out.key, out.value, out.headers))
+        EVENTS_OUT.labels(APP, type(event).__name__).inc()
+
+    def tell(self, fact: Fact) -> None:
+        """Keep a fact for the second stage until `settle`."""
+        self._facts.append(fact)
+
+    def put_aside(self, record: Any, reason: str, detail: str) -> None:
+        """Send a record to the dead letters; `detail` names rules and fields, never values."""
+        headers = provenance(record.topic, record.partition, record.offset, APP, reason, detail)
+        self._sent.append(self._send(self._bus.name(DEAD_LETTERS), record.key or b"", record.value or b"", headers))
+        DEAD_LETTERED.labels(APP, reason).inc()
+
+    async def hold(self, record: Any, acknowledge: Acknowledge) -> None:
+        """Keep a handled record until `settle`; waits when too many are kept."""
+        self.handled[record.topic, record.partition] = record.offset + 1
+        self._held.append(acknowledge)
+        if len(self._held) >= MAX_HELD:
+            self._room.clear()
+            await self._room.wait()
+
+    async def settle(self, written: Iterable[Awaitable[Any]]) -> None:
+        """Make what was sent and `written` durable, then the facts, then acknowledge the records held until now.
+
+        Raises:
+            Exception: the broker refused a record; nothing is acknowledged, and the process must start again.
+        """
+        sent, self._sent = [*self._sent, *written], []
+        facts, self._facts = self._facts, []
+        held, self._held = self._held, []
+        self._room.set()
+        await asyncio.gather(*sent)
+        topic = self._bus.name(OUTCOMES)
+        await asyncio.gather(
+            *(self._send(topic, fact.model.encode(), fact.model_dump_json().encode(), []) for fact in facts)
+        )
+        for acknowledge in held:
+            await acknowledge()
+
+    def forget_held(self) -> None:
+        """Neither tell nor acknowledge what is not settled: its partitions may be another worker's now."""
+        self._facts.clear()
+        self._held.clear()
+        self._room.set()

@@ -1,0 +1,20 @@
+"""The board's entry: what it is called and which pages it has. Run it by `python -m services.board`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+SIDEBAR = 220  # pixels: names of pages and models are short
+
+st.set_page_config(page_title="Learnback", page_icon=":material/cycle:", layout="wide", initial_sidebar_state=SIDEBAR)
+st.logo(str(Path(__file__).with_name("logo.svg")), size="large")
+st.navigation(
+    [
+        st.Page("pages/overview.py", title="Overview", icon=":material/monitoring:", default=True),
+        st.Page("pages/errors.py", title="Errors", icon=":material/error:"),
+        st.Page("pages/models.py", title="Models", icon=":material/account_tree:"),
+        st.Page("pages/review.py", title="Review", icon=":material/rate_review:"),
+    ]
+).run()

@@ -1,0 +1,102 @@
+"""What every page has around it: the choice of the model, empty states that say what to do, local times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import streamlit as st
+from sqlalchemy.exc import SQLAlchemyError
+
+from services.board import activity, reading
+from shared.errors import ConfigError
+
+NO_MODEL = (
+    "No model yet. Add one with `learnback models add NAME --task classification --base ID --examples FILE`, "
+    "or run `make demo`."
+)
+OUTCOMES = {"promote": ("promoted", "green"), "reject": ("rejected", "red"), "inconclusive": ("inconclusive", "orange")}
+
+
+def show(page: Callable[[], None]) -> None:
+    """Show a page, or why it cannot be shown yet."""
+    with told():
+        if problem := missing():
+            empty(problem)
+            _watch()
+            return
+        _choose(reading.ask(activity.models))
+        page()
+
+
+def _choose(models: tuple[str, ...]) -> None:
+    """The choice of the model. It is kept apart from the widget, whose state ends with its page."""
+    before = st.session_state.get("model")
+    with st.sidebar:
+        st.session_state["model"] = st.selectbox("Model", models, models.index(before) if before in models else 0)
+
+
+def missing() -> str | None:
+    """What must be done before there is anything to see; None when there is."""
+    return reading.trouble() or (None if reading.ask(activity.models) else NO_MODEL)
+
+
+def model() -> str:
+    """The chosen model."""
+    return str(st.session_state["model"])
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Say in words that the database or a setting is wrong. Statements and their values are not shown."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        st.error(f"The database did not answer ({type(error).__name__}). The page tries again on its own.")
+    except ConfigError as error:
+        st.error("A setting is wrong.")
+        st.text(str(error))
+
+
+def empty(words: str) -> None:
+    """An empty state: words of ours, which may hold markdown, and never a user's."""
+    st.info(words, icon=":material/info:")
+
+
+def local(moment: datetime) -> datetime:
+    """A time in the zone of the browser."""
+    return moment.astimezone(ZoneInfo(st.context.timezone or "UTC"))
+
+
+def clock(moment: datetime) -> str:
+    """A time as people say it: with the day, unless that is today."""
+    here = local(moment)
+    return here.strftime("%H:%M:%S" if here.date() == local(datetime.now(UTC)).date() else "%d %b %H:%M")
+
+
+def badge(outcome: str) -> None:
+    """A verdict's outcome."""
+    words, colour = OUTCOMES.get(outcome, (outcome, "gray"))
+    st.badge(words, color=colour)  # type: ignore[arg-type]
+
+
+def table_height(rows: int) -> int:
+    """Pixels that show so many rows of a table and its head, without a scroll bar."""
+    return (rows + 1) * 35 + 3
+
+
+def fact(name: str, value: str) -> None:
+    """A name and a value, which may be a user's words."""
+    with st.container(gap="xxsmall"):
+        st.caption(name)
+        st.text(value)
+
+
+@st.fragment(run_every="3s")
+def _watch() -> None:
+    """Open the page as soon as there is something to see."""
+    with told():
+        if missing() is None:
+            st.rerun()

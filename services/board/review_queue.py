@@ -1,0 +1,118 @@
+"""What waits for a person: quarantined examples, labels that nobody has seen, and examples that users disagree on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import ColumnElement, Engine, func, select
+from sqlmodel import col
+
+from services.board.database import records, rows
+from services.board.lineage import names
+from shared.tables import Example, FeedbackRow, Prediction
+
+Kind = Literal["quarantined", "new label", "audit"]
+SETTLED = ("rejected_by_reviewer", "anchor_twin")  # a decision would change nothing: one was taken, or no one may
+
+
+@dataclass(frozen=True)
+class Served:
+    """The newest answer on an example's input."""
+
+    output: str
+    score: float | None
+    version: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """One example to decide on. `voices` are the outputs that users called right, and how many did."""
+
+    example_id: str
+    text: str
+    target: str | None
+    reason: str
+    votes: int
+    weight: float
+    first_at: datetime
+    served: Served | None
+    voices: tuple[tuple[str, int], ...]
+
+
+def queue(engine: Engine, model: str, kind: Kind, limit: int = 200) -> tuple[Item, ...]:
+    """The examples of a kind that nobody has reviewed yet: those with the most votes first, then the oldest."""
+    waiting = records(
+        engine,
+        select(Example)
+        .where(col(Example.model) == model, _belongs(model, kind), col(Example.reviewed).is_(None))
+        .order_by(col(Example.votes).desc(), col(Example.first_at), col(Example.id))
+        .limit(limit),
+    )
+    ids = [example.id for example in waiting]
+    served, voices = _served(engine, model, ids), _voices(engine, ids)
+    return tuple(
+        Item(
+            example_id=example.id,
+            text=example.text,
+            target=example.target,
+            reason=example.reason,
+            votes=example.votes,
+            weight=example.weight,
+            first_at=example.first_at,
+            served=served.get(example.id),
+            voices=voices.get(example.id, ()),
+        )
+        for example in waiting
+    )
+
+
+def _belongs(model: str, kind: Kind) -> ColumnElement[bool]:
+    status, reason = col(Example.status), col(Example.reason)
+    if kind == "quarantined":
+        return (status == "quarantined") & reason.not_in(SETTLED)
+    if kind == "new label":
+        return (status == "pending") & (reason == "new_label")
+    disputed = (
+        select(col(FeedbackRow.example_id))
+        .where(col(FeedbackRow.model) == model, col(FeedbackRow.target).is_not(None))
+        .group_by(col(FeedbackRow.example_id))
+        .having(func.count(func.distinct(FeedbackRow.target)) > 1)
+    )
+    return status.in_(["train", "holdout"]) & (col(Example.origin) == "feedback") & col(Example.id).in_(disputed)
+
+
+def _served(engine: Engine, model: str, ids: list[str]) -> dict[str, Served]:
+    newest = func.row_number().over(
+        partition_by=col(Prediction.example_id),
+        order_by=[col(Prediction.occurred_at).desc(), col(Prediction.prediction_id)],
+    )
+    answers = (
+        select(
+            col(Prediction.example_id),
+            col(Prediction.output),
+            col(Prediction.score),
+            col(Prediction.version),
+            newest.label("place"),
+        )
+        .where(col(Prediction.example_id).in_(ids))
+        .subquery()
+    )
+    called = names(engine, model)
+    found = rows(engine, select(answers).where(answers.c.place == 1))
+    return {one.example_id: Served(one.output, one.score, called.get(one.version, one.version)) for one in found}
+
+
+def _voices(engine: Engine, ids: list[str]) -> dict[str, tuple[tuple[str, int], ...]]:
+    found = rows(
+        engine,
+        select(col(FeedbackRow.example_id), col(FeedbackRow.target), func.count())
+        .where(col(FeedbackRow.example_id).in_(ids), col(FeedbackRow.target).is_not(None))
+        .group_by(col(FeedbackRow.example_id), col(FeedbackRow.target))
+        .order_by(func.count().desc(), col(FeedbackRow.target)),
+    )
+    voices: dict[str, tuple[tuple[str, int], ...]] = {}
+    for example_id, target, count in found:
+        voices[example_id] = (*voices.get(example_id, ()), (target, count))
+    return voices

@@ -1,0 +1,1 @@
+"""The evaluator: candidates in, verdicts and model states out. It alone moves an alias."""

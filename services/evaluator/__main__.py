@@ -1,0 +1,56 @@
+"""Run the evaluator: python -m services.evaluator."""
+
+from __future__ import annotations
+
+import sys
+
+from services.evaluator.history import History
+from services.evaluator.settings import EvaluatorSettings
+from shared.artifacts import ArtifactStore
+from shared.errors import FatalError
+from shared.kafka import Bus
+from shared.observe import running
+from shared.policy import read_policy
+from shared.settings import Platform, load
+from shared.tables import open_database
+from shared.topics import CANDIDATES, MODELS, VERDICTS
+
+
+def main() -> None:
+    """Wire the evaluator and run it until SIGTERM."""
+    platform, settings = load(Platform), load(EvaluatorSettings)
+    policies = read_policy(platform.policy_file)
+    bus = Bus.of(platform)
+    with running("evaluator", settings.host, settings.port) as (pulse, stopping):
+        import torch  # after the probes answer: it takes seconds
+
+        from services.evaluator.scoring import Scorer
+        from services.evaluator.worker import Worker
+
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        bus.await_topics(stopping)
+        consumer = bus.consumer("evaluator", (CANDIDATES,), max_poll_records=1)
+        with bus.publisher() as publisher, bus.follower(VERDICTS, MODELS) as decided:
+            worker = Worker(
+                consumer=consumer,
+                publisher=publisher,
+                decided=decided,
+                history=History(),
+                engine=open_database(platform.database_url),
+                scorer=Scorer(ArtifactStore(platform.artifacts_url)),
+                policies=policies,
+                pulse=pulse,
+                stopping=stopping,
+            )
+            try:
+                worker.run()
+            finally:
+                consumer.close()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except FatalError as error:
+        sys.exit(str(error))

@@ -1,0 +1,111 @@
+"""The gate: what a candidate must show, and the verdict that follows, with every figure and reason.
+
+Superiority is tested only on solicited answers: who volunteers feedback is selected by the champion's mistakes, so that
+on volunteered rows any different model seems to win. The level is spent evenly over the candidates that one champion
+may meet (α / tries each), which keeps the chance of any false promotion in its reign at α by the union bound.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from schemas.events import Check
+from services.evaluator.statistics import Paired, exact_p, non_inferiority, rows_to_decide, smallest_p
+from shared.policy import Gate
+
+HARM_LEVEL = 0.05  # a candidate that loses at this level is rejected, not merely left waiting
+
+Outcome = Literal["promote", "reject", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """An outcome, why, and what was looked at. `alpha` is None when no superiority test was made."""
+
+    outcome: Outcome
+    reason: str
+    checks: tuple[Check, ...]
+    alpha: float | None = None
+    labels_to_decide: int | None = None
+
+
+def judge(evidence: Paired, anchor: Paired, lineage: Check, tested: int, rules: Gate) -> Judgement:
+    """Judge a candidate whose files are sound.
+
+    `tested` is how many candidates this champion has met in a superiority test.
+    """
+    checks: tuple[Check, ...] = (lineage, _anchor(anchor, rules.delta), _harm(evidence))
+    outcomes: tuple[Outcome, ...] = ("inconclusive", "reject", "reject")
+    for check, outcome in zip(checks, outcomes, strict=True):
+        if not check.passed:
+            return Judgement(outcome, check.reason, checks)
+    better, worse = evidence.by_user()
+    alpha = rules.alpha / rules.tries
+    more = rows_to_decide(evidence.gains, evidence.losses, evidence.n, alpha, rules.power) if evidence.n else None
+    if tested >= rules.tries:
+        reason = f"All {rules.tries} tests of this champion's reign are spent; a person must decide."
+        return Judgement("inconclusive", reason, checks, labels_to_decide=more)
+    if smallest_p(better, worse) > alpha:
+        reason = f"Too little evidence: {evidence.n} solicited answers, {better + worse} users saw a difference."
+        return Judgement("inconclusive", reason, checks, labels_to_decide=more)
+    superior = _superior(evidence, better, worse, alpha)
+    checks = (*checks, superior)
+    if superior.passed:
+        return Judgement("promote", superior.reason, checks, alpha)
+    return Judgement("inconclusive", superior.reason, checks, alpha, more)
+
+
+def unsound(reason: str) -> Judgement:
+    """The verdict on a candidate whose files cannot be trusted."""
+    return Judgement("reject", reason, (Check(name="integrity", passed=False, reason=reason),))
+
+
+def first(requested_by: str) -> Judgement:
+    """The verdict on a model's first version: there is no champion to beat, a person asked for it."""
+    reason = f"First version of the model, made champion by the decision of {requested_by}."
+    return Judgement(
+        "promote", reason, (Check(name="integrity", passed=True, reason="Digests match, weights finite."),)
+    )
+
+
+def parentage(parent: str | None, champion: str) -> Check:
+    """Whether the candidate was made from the version that serves."""
+    same = parent == champion
+    reason = "Made from the champion." if same else "Its parent is no longer champion; the next increment starts anew."
+    return Check(name="lineage", passed=same, reason=reason)
+
+
+def _anchor(anchor: Paired, delta: float) -> Check:
+    if anchor.n == 0:
+        return Check(name="anchor", passed=True, reason="The model has no golden anchor; nothing guards old knowledge.")
+    margin = non_inferiority(anchor.gains, anchor.losses, anchor.n, delta)
+    widened = " (widened: the anchor is small)" if margin.delta > delta else ""
+    reason = (
+        f"On the golden anchor {'not inferior' if margin.holds else 'inferior'}: {margin.difference:+.1%} over"
+        f" {anchor.n} rows, at worst {margin.lower:+.1%}, allowed −{margin.delta:.1%}{widened}."
+    )
+    return Check(
+        name="anchor", passed=margin.holds, value=margin.lower, threshold=-margin.delta, n=anchor.n, reason=reason
+    )
+
+
+def _harm(evidence: Paired) -> Check:
+    better, worse = evidence.by_user()
+    p = exact_p(worse, better)
+    worse_enough = p <= HARM_LEVEL
+    reason = (
+        f"{'Worse' if worse_enough else 'Not shown to be worse'} than the champion on {evidence.n} solicited answers:"
+        f" {evidence.gains} gained, {evidence.losses} lost (p = {p:.4f})."
+    )
+    return Check(name="harm", passed=not worse_enough, value=p, threshold=HARM_LEVEL, n=evidence.n, reason=reason)
+
+
+def _superior(evidence: Paired, better: int, worse: int, alpha: float) -> Check:
+    p = exact_p(better, worse)
+    reason = (
+        f"{'Better' if p <= alpha else 'Not shown to be better'} than the champion on {evidence.n} solicited answers:"
+        f" {evidence.gains} gained, {evidence.losses} lost; {better} users for it, {worse} against"
+        f" (p = {p:.5f}, allowed {alpha:.5f})."
+    )
+    return Check(name="superiority", passed=p <= alpha, value=p, threshold=alpha, n=evidence.n, reason=reason)

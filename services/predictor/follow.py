@@ -1,0 +1,62 @@
+"""Follows the compacted models topic: what holds now, then each change as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from schemas.events import ModelStateChanged
+from shared.kafka import Bus
+from shared.states import States, apply
+from shared.topics import MODELS
+
+POLL_MS = 200
+RETRY_S = 2.0
+
+log = structlog.get_logger()
+
+
+async def champions(bus: Bus) -> AsyncIterator[list[ModelStateChanged]]:
+    """First one list with every model's champion (perhaps empty), then a list whenever something changed.
+
+    When the broker goes away, it waits and starts over; a champion told twice changes nothing.
+    """
+    while True:
+        try:
+            async for news in _follow(bus):
+                yield news
+        except KafkaError as error:
+            log.warning("models_topic_away", error=type(error).__name__)
+            await asyncio.sleep(RETRY_S)
+
+
+async def _follow(bus: Bus) -> AsyncIterator[list[ModelStateChanged]]:
+    parts = [TopicPartition(bus.name(MODELS), part) for part in range(MODELS.partitions)]
+    consumer = AIOKafkaConsumer(bootstrap_servers=bus.servers, enable_auto_commit=False, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        consumer.assign(parts)
+        await consumer.seek_to_beginning(*parts)
+        ends = await consumer.end_offsets(parts)
+        states: States = {}
+        while any([await consumer.position(part) < ends[part] for part in parts]):
+            states = apply(states, await _poll(consumer))
+        yield _champions(states)
+        while True:
+            if changed := apply({}, await _poll(consumer)):
+                yield _champions(changed)
+    finally:
+        await consumer.stop()
+
+
+async def _poll(consumer: AIOKafkaConsumer) -> list[object]:
+    batches = await consumer.getmany(timeout_ms=POLL_MS)
+    return [record for records in batches.values() for record in records]
+
+
+def _champions(states: States) -> list[ModelStateChanged]:
+    return [state for (_, alias), state in sorted(states.items()) if alias == "champion"]

@@ -1,0 +1,95 @@
+"""The models in memory and which version of each answers. All runs on one thread, so a swap falls between batches.
+
+A version is loaded, checked and warmed before it takes traffic; one that cannot be trusted leaves the old one serving.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+from schemas.events import LabelScore, ModelStateChanged
+from shared.artifacts import ArtifactStore
+from shared.errors import ArtifactError, UnknownModelError
+from shared.lm.classifier import Classifier
+
+SWAP_SECONDS = Histogram("learnback_swap_seconds", "From the news of a champion to its first answer", ["model"])
+SWAP_FAILED = Counter("learnback_swap_failed_total", "Champions that could not be loaded", ["model"])
+ADAPTER_INFO = Gauge("learnback_adapter_info", "1 for the version that answers", ["model", "version"])
+WARM_UP = ("warm up", "a longer text to warm up the kernels for the shapes that will come")
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one version says to one input: labels with probabilities, highest first."""
+
+    model: str
+    version: str
+    scores: tuple[LabelScore, ...]
+
+    @property
+    def output(self) -> str:
+        """The label that is served."""
+        return self.scores[0].label
+
+
+class Serving:
+    """Champions in memory: one base model each, shared by all versions on it."""
+
+    def __init__(self, artifacts: ArtifactStore) -> None:
+        """Start empty; model states bring bases and versions."""
+        self._artifacts = artifacts
+        self._classifiers: dict[str, Classifier] = {}
+        self._champions: dict[str, ModelStateChanged] = {}
+
+    @property
+    def champions(self) -> dict[str, ModelStateChanged]:
+        """The state that each model serves under."""
+        return dict(self._champions)
+
+    def serve(self, state: ModelStateChanged) -> bool:
+        """Let a version answer for its model from now on; False (and an alarm) if its files cannot be trusted."""
+        old = self._champions.get(state.model)
+        if old and old.version == state.version:
+            return True
+        start = time.perf_counter()
+        try:
+            self._load(state)
+        except ArtifactError as error:
+            SWAP_FAILED.labels(state.model).inc()
+            log.error("swap_refused", model=state.model, version=state.version, reason=str(error))
+            return False
+        self._champions[state.model] = state
+        if old:
+            self._classifiers[old.base].drop(old.version)
+            ADAPTER_INFO.remove(old.model, old.version)
+        ADAPTER_INFO.labels(state.model, state.version).set(1)
+        SWAP_SECONDS.labels(state.model).observe(time.perf_counter() - start)
+        log.info("swapped", model=state.model, version=state.version, seconds=round(time.perf_counter() - start, 3))
+        return True
+
+    def answer(self, model: str, inputs: Sequence[str], top_k: int) -> list[Answer]:
+        """Answers of the model's champion.
+
+        Raises:
+            UnknownModelError: the model has none.
+        """
+        champion = self._champions.get(model)
+        if champion is None:
+            raise UnknownModelError(model)
+        scores = self._classifiers[champion.base].predict(champion.version, inputs, top_k)
+        return [Answer(model, champion.version, row) for row in scores]
+
+    def _load(self, state: ModelStateChanged) -> None:
+        folder, _ = self._artifacts.get(f"versions/{state.version}", state.manifest_sha256)
+        if state.base not in self._classifiers:
+            self._classifiers[state.base] = Classifier(state.base)
+        classifier = self._classifiers[state.base]
+        classifier.load(state.version, folder)
+        classifier.predict(state.version, WARM_UP)

@@ -1,0 +1,1 @@
+"""The recorder: every topic into SQL, each event once; the only writer of the database."""

@@ -1,0 +1,72 @@
+"""Run the recorder: python -m services.recorder."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+
+import structlog
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+from sqlmodel import SQLModel
+
+from services.recorder.intake import SERVICE, Intake
+from services.recorder.settings import RecorderSettings
+from services.recorder.sql import lock
+from services.recorder.worker import Worker
+from shared.artifacts import ArtifactStore
+from shared.errors import FatalError
+from shared.kafka import Bus
+from shared.observe import running
+from shared.policy import read_policy
+from shared.settings import Platform, load
+from shared.tables import open_database
+from shared.topics import TOPICS
+
+RETRY_S = 2.0
+
+
+def main() -> None:
+    """Wire the recorder and run it until SIGTERM."""
+    platform, settings = load(Platform), load(RecorderSettings)
+    policies = read_policy(platform.policy_file)
+    bus = Bus.of(platform)
+    engine = open_database(platform.database_url)
+    with running(SERVICE, settings.host, settings.port) as (pulse, stopping):
+        await_tables(engine, stopping)
+        bus.await_topics(stopping)
+        if stopping.is_set():
+            return
+        consumer = bus.consumer(SERVICE, TOPICS, max_poll_records=settings.batch_size)
+        with bus.publisher() as publisher:
+            intake = Intake(bus, publisher, ArtifactStore(platform.artifacts_url))
+            worker = Worker(consumer, intake, engine, policies, pulse, stopping, settings.poll_ms)
+            try:
+                worker.run()
+            finally:
+                consumer.close()
+    engine.dispose()
+
+
+def await_tables(engine: Engine, stopping: threading.Event) -> None:
+    """Make the tables as soon as the database answers; return early when asked to stop."""
+    if engine.dialect.name == "sqlite" and engine.url.database:
+        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+    while not stopping.is_set():
+        try:
+            with engine.connect() as connection:
+                lock(connection)
+                SQLModel.metadata.create_all(connection)
+                connection.commit()
+            return
+        except OperationalError as error:
+            structlog.get_logger().warning("waiting_for_database", error=type(error.orig).__name__)
+            stopping.wait(RETRY_S)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except FatalError as error:
+        sys.exit(str(error))

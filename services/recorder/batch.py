@@ -1,0 +1,165 @@
+"""One batch of events into SQL, in one transaction: facts first, then everything that follows from them.
+
+What follows (sides, caps, labels, trust, lineage, the example view) depends on the set of facts alone, never on the
+order in which topics or partitions were read; each step tells which examples it touched, and those are judged at the
+end, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from sqlalchemy import Connection, select
+from sqlmodel import col
+
+from schemas.events import (
+    CandidateTrained,
+    Event,
+    FeedbackReceived,
+    ModelStateChanged,
+    ReviewDecided,
+    TrainingRequested,
+    UserErased,
+    VerdictReached,
+)
+from services.recorder import caps, datasets, erasures, examples, facts, heads, join, labels, lineage, voices, window
+from services.recorder.datasets import Imported
+from services.recorder.heads import Class
+from services.recorder.labels import Named
+from services.recorder.sql import insert_new, lock, replace
+from shared.policy import PolicyFile
+from shared.tables import Consumed, DeadLetter, Example, FeedbackRow
+
+EventType = TypeVar("EventType", bound=Event)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one poll brought: events, the datasets of their cards by event id, dead letters, and where to go on."""
+
+    events: tuple[Event, ...] = ()
+    datasets: Mapping[str, Imported] = field(default_factory=dict)
+    letters: tuple[DeadLetter, ...] = ()
+    offsets: tuple[Consumed, ...] = ()
+
+    def of(self, event_type: type[EventType]) -> list[EventType]:
+        """The events of one type, in order."""
+        return [event for event in self.events if isinstance(event, event_type)]
+
+
+@dataclass
+class Touched:
+    """What has to be looked at again before the transaction ends."""
+
+    examples: set[str] = field(default_factory=set)
+    created: set[str] = field(default_factory=set)
+    lessons: set[str] = field(default_factory=set)
+    classes: set[Class] = field(default_factory=set)
+    models: set[str] = field(default_factory=set)
+    fresh: set[Named] = field(default_factory=set)
+    doubtful: set[Named] = field(default_factory=set)
+
+
+def record(connection: Connection, batch: Batch, policies: PolicyFile) -> int:
+    """Write a batch and what follows from it; the caller commits. Repeating it changes nothing.
+
+    Returns how many predictions came with an id that another event had taken.
+    """
+    lock(connection)
+    touched = Touched()
+    lines = lineage.lines(connection, _models_with_news(batch))
+    erased = facts.store(connection, batch.of(UserErased))
+    said = [event for event in batch.events if not isinstance(event, UserErased)]
+    stored = facts.store(connection, erasures.screen(connection, said))
+    insert_new(connection, batch.letters)
+    replace(connection, batch.offsets)
+    _erase(connection, batch, touched, policies)
+    _register(connection, batch, touched)
+    _join(connection, stored, batch, touched, policies)
+    _follow_versions(connection, batch, lines, touched)
+    touched.examples |= {event.subject for event in batch.of(ReviewDecided) if event.subject_kind == "example"}
+    _settle(connection, touched, policies)
+    return stored.conflicts + erased.conflicts
+
+
+def _erase(connection: Connection, batch: Batch, touched: Touched, policies: PolicyFile) -> None:
+    users = {event.user_key for event in batch.of(UserErased)}
+    if not users:
+        return
+    lost = erasures.erase(connection, users)
+    known = heads.forget(connection, lost.examples)
+    touched.classes |= known.classes
+    touched.models |= {model for model, _ in known.classes}
+    touched.examples |= lost.examples | caps.recount(connection, lost.days, policies)
+    touched.examples |= voices.examples_of(connection, lost.speakers)
+    touched.doubtful |= lost.labels
+
+
+def _register(connection: Connection, batch: Batch, touched: Touched) -> None:
+    requests = [event for event in batch.of(TrainingRequested) if event.card is not None]
+    datasets.note_states(connection, batch.of(ModelStateChanged))
+    if not requests:
+        return
+    known = datasets.register(connection, requests, batch.datasets)
+    touched.created |= known.examples
+    touched.classes |= known.classes
+    for model in {event.model for event in requests}:
+        of_model = select(col(Example.id)).where(col(Example.model) == model)
+        touched.examples |= set(connection.execute(of_model).scalars())
+        touched.fresh |= {(model, label) for label in labels.mentioned(connection, model)}
+
+
+def _join(connection: Connection, stored: facts.Stored, batch: Batch, touched: Touched, policies: PolicyFile) -> None:
+    asked = {event.prediction_id for event in batch.of(FeedbackReceived)}
+    joined = join.find(connection, stored.predictions | asked)
+    counted = caps.count(connection, joined, policies)
+    join.attach(connection, joined, counted.events)
+    known = heads.hear(connection, joined)
+    touched.created |= known.created
+    touched.classes |= known.classes
+    targeted = [one for one in joined if one.target is not None]
+    touched.examples |= {one.example_id for one in targeted} | {vote.example_id for vote in counted.displaced}
+    touched.fresh |= {(one.model, one.target) for one in targeted if one.target is not None}
+
+
+def _models_with_news(batch: Batch) -> set[str]:
+    trained, changed = batch.of(CandidateTrained), batch.of(ModelStateChanged)
+    return {event.model for event in trained} | {event.model for event in changed}
+
+
+def _follow_versions(
+    connection: Connection, batch: Batch, before: Mapping[str, frozenset[str]], touched: Touched
+) -> None:
+    new = lineage.add_versions(connection, batch.of(CandidateTrained))
+    versions = {event.version for event in new}
+    touched.fresh |= {(event.model, label) for event in new for label in event.labels}
+    touched.examples |= _served_by(connection, versions)
+    for model, line in lineage.lines(connection, _models_with_news(batch)).items():
+        changed = line ^ before.get(model, frozenset()) | (line & versions)
+        touched.lessons |= lineage.lessons_of(connection, changed)
+    touched.lessons |= lineage.add_fixes(connection, batch.of(VerdictReached))
+    crowned = {event.version for event in batch.of(ModelStateChanged) if event.alias == "champion"}
+    touched.lessons |= lineage.fixes_of(connection, crowned)
+
+
+def _served_by(connection: Connection, versions: Iterable[str]) -> set[str]:
+    """Examples with votes on answers of versions that were unknown until now."""
+    voted = select(col(FeedbackRow.example_id)).where(
+        col(FeedbackRow.version).in_(sorted(versions)), col(FeedbackRow.example_id).is_not(None)
+    )
+    found = connection.execute(voted.distinct()).scalars() if versions else ()
+    return {example for example in found if example is not None}
+
+
+def _settle(connection: Connection, touched: Touched, policies: PolicyFile) -> None:
+    """Judge what was touched, from what decides to what depends on it."""
+    moved, models = heads.settle(connection, touched.classes)
+    shifted = window.settle(connection, models | touched.models, policies)
+    waiting = labels.settle(connection, touched.fresh, touched.doubtful, policies)
+    todo = touched.examples | touched.created | moved | shifted | waiting
+    by_reviewers = examples.settle(connection, todo, policies)
+    waiting = labels.settle(connection, set(), touched.doubtful | by_reviewers, policies)
+    examples.settle(connection, waiting, policies)
+    lineage.mark(connection, touched.created | touched.lessons)

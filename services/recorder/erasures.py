@@ -1,0 +1,84 @@
+"""A user asked to be forgotten: what the user said until then goes, and a redelivery does not bring it back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, delete, select, update
+from sqlmodel import col
+
+from schemas.events import Event, FeedbackReceived, PredictionServed
+from services.recorder.caps import Day
+from services.recorder.join import JOINED_COLUMNS
+from services.recorder.labels import Named
+from services.recorder.sql import chunks
+from services.recorder.voices import Speaker
+from shared.tables import Erasure, FeedbackRow, Prediction
+
+
+@dataclass(frozen=True)
+class Erased:
+    """What lost a vote: examples, users' days, labels, and users whose trust may be another one."""
+
+    examples: frozenset[str] = frozenset()
+    days: frozenset[Day] = frozenset()
+    labels: frozenset[Named] = frozenset()
+    speakers: frozenset[Speaker] = frozenset()
+
+
+def screen(connection: Connection, events: Sequence[Event]) -> list[Event]:
+    """The events but for those that an erased user said before the erasure."""
+    said = [event for event in events if isinstance(event, PredictionServed | FeedbackReceived)]
+    erased = _erasures(connection, {event.user_key for event in said if event.user_key})
+    if not erased:
+        return list(events)
+    gone = {
+        event.event_id for event in said if event.user_key in erased and event.occurred_at <= erased[event.user_key]
+    }
+    return [event for event in events if event.event_id not in gone]
+
+
+def erase(connection: Connection, users: Iterable[str]) -> Erased:
+    """Delete what these users said until their erasure, and make others' feedback on their predictions orphans."""
+    lost: list[Row[Any]] = []
+    for user, until in _erasures(connection, users).items():
+        own = (col(FeedbackRow.user_key) == user) & (col(FeedbackRow.occurred_at) <= until)
+        asked = (col(Prediction.user_key) == user) & (col(Prediction.occurred_at) <= until)
+        predictions = list(connection.execute(select(col(Prediction.prediction_id)).where(asked)).scalars())
+        lost += _joined(connection, own)
+        connection.execute(delete(FeedbackRow).where(own))
+        for ids in chunks(predictions):
+            others = col(FeedbackRow.prediction_id).in_(ids) & col(FeedbackRow.model).is_not(None)
+            lost += _joined(connection, others)
+            blank = dict.fromkeys((*JOINED_COLUMNS, "agrees"))
+            connection.execute(update(FeedbackRow).where(others).values(blank))
+            connection.execute(delete(Prediction).where(col(Prediction.prediction_id).in_(ids)))
+    return Erased(
+        frozenset(row.example_id for row in lost),
+        frozenset(Day(row.model, row.user_key, row.occurred_at.astimezone(UTC).date()) for row in lost if row.user_key),
+        frozenset((row.model, row.target) for row in lost if row.target is not None),
+        frozenset((row.model, row.user_key) for row in lost if row.user_key),
+    )
+
+
+def _joined(connection: Connection, which: Any) -> Sequence[Row[Any]]:
+    query: Select[*tuple[Any, ...]] = select(
+        col(FeedbackRow.example_id),
+        col(FeedbackRow.model),
+        col(FeedbackRow.user_key),
+        col(FeedbackRow.occurred_at),
+        col(FeedbackRow.target),
+    )
+    return connection.execute(query.where(which, col(FeedbackRow.example_id).is_not(None))).all()
+
+
+def _erasures(connection: Connection, users: Iterable[str]) -> dict[str, datetime]:
+    query = select(col(Erasure.user_key), col(Erasure.occurred_at))
+    return {
+        user: until
+        for some in chunks(users)
+        for user, until in connection.execute(query.where(col(Erasure.user_key).in_(some)))
+    }

@@ -1,0 +1,133 @@
+"""Reads what is known of some inputs: their votes, rulings and vouched targets, as the pure modules take them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy.orm import aliased
+from sqlmodel import col
+
+from services.recorder.votes import MAX_VOTES, Ruling, Vote
+from shared.tables import Example, FeedbackRow, Prediction, Review, Version, Vouched
+
+RULINGS = ("accept", "reject", "relabel")
+VOTE_COLUMNS = (
+    "example_id",
+    "event_id",
+    "occurred_at",
+    "prediction_id",
+    "user_key",
+    "kind",
+    "target",
+    "solicited",
+    "wrong",
+    "version",
+)
+EVER = datetime(1, 1, 2, tzinfo=UTC)  # before any event, in every time zone
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One example's place and all that was said of it."""
+
+    id: str
+    model: str
+    origin: str
+    side: str
+    graduated: bool
+    votes: tuple[Vote, ...]
+    ruling: Ruling | None
+    vouched: str | None
+
+
+def read(connection: Connection, ids: Sequence[str]) -> list[Evidence]:
+    """What is known of the examples that exist, of at most one chunk of ids."""
+    votes, rulings = _votes(connection, ids), _rulings(connection, ids)
+    query = select(
+        col(Example.id),
+        col(Example.model),
+        col(Example.origin),
+        col(Example.side),
+        col(Example.graduated),
+        col(Vouched.target),
+    ).join_from(Example, Vouched, col(Vouched.example_id) == col(Example.id), isouter=True)
+    return [
+        Evidence(example, model, origin, side, graduated, tuple(votes[example]), rulings.get(example), vouched)
+        for example, model, origin, side, graduated, vouched in connection.execute(
+            query.where(col(Example.id).in_(ids))
+        )
+    ]
+
+
+def _votes(connection: Connection, ids: Sequence[str]) -> dict[str, list[Vote]]:
+    """The counted votes of each example from its MAX_VOTES-th newest on (more when some are of the same moment)."""
+    rows = connection.execute(_newest_votes().where(col(Example.id).in_(ids))).all()
+    knowledge = _labels(connection, {row.version for row in rows})
+    votes: dict[str, list[Vote]] = defaultdict(list)
+    for row in rows:
+        known = knowledge.get(row.version)
+        votes[row.example_id].append(_vote(row, knew=not known or row.target in known))
+    return votes
+
+
+def _newest_votes() -> Select[*tuple[Any, ...]]:
+    """Votes joined to their examples; the subquery finds each example's oldest vote that is heard by index alone."""
+    other = aliased(FeedbackRow)
+    oldest = (
+        select(col(other.occurred_at))
+        .where(col(other.example_id) == col(Example.id), col(other.counted).is_(True))
+        .order_by(col(other.occurred_at).desc())
+        .offset(MAX_VOTES - 1)
+        .limit(1)
+        .scalar_subquery()
+    )
+    heard = (
+        (col(FeedbackRow.example_id) == col(Example.id))
+        & col(FeedbackRow.counted).is_(True)
+        & (col(FeedbackRow.occurred_at) >= func.coalesce(oldest, EVER))
+    )
+    columns = [col(getattr(FeedbackRow, name)) for name in VOTE_COLUMNS]
+    return (
+        select(*columns, col(Prediction.score))
+        .select_from(Example)
+        .join(FeedbackRow, heard)
+        .join(Prediction, col(Prediction.prediction_id) == col(FeedbackRow.prediction_id))
+    )
+
+
+def _vote(row: Row[Any], knew: bool) -> Vote:
+    return Vote(
+        event_id=row.event_id,
+        occurred_at=row.occurred_at,
+        prediction_id=row.prediction_id,
+        user_key=row.user_key,
+        kind=row.kind,
+        target=row.target,
+        solicited=row.solicited,
+        wrong=bool(row.wrong),
+        score=row.score,
+        knew=knew,
+    )
+
+
+def _labels(connection: Connection, versions: Iterable[str]) -> dict[str, frozenset[str]]:
+    """The labels that each recorded version knows; foreign versions, and those that write text, have none."""
+    query = select(col(Version.version), col(Version.labels)).where(col(Version.version).in_(sorted(versions)))
+    return {version: frozenset(labels) for version, labels in connection.execute(query)}
+
+
+def _rulings(connection: Connection, ids: Sequence[str]) -> dict[str, Ruling]:
+    """The newest decision on each example. A relabel without a label decides nothing."""
+    query = select(
+        col(Review.subject), col(Review.occurred_at), col(Review.event_id), col(Review.decision), col(Review.target)
+    ).where(col(Review.subject).in_(ids), col(Review.subject_kind) == "example", col(Review.decision).in_(RULINGS))
+    rulings: dict[str, Ruling] = {}
+    for example, _, _, decision, target in sorted(connection.execute(query), key=lambda row: (row[1], row[2])):
+        if decision != "relabel" or target:
+            rulings[example] = Ruling(decision, target)
+    return rulings

@@ -1,0 +1,86 @@
+"""Which labels a model may learn: those of its first examples, of its versions, of reviewers, and of enough users."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from sqlalchemy import Connection, func, select, update
+from sqlmodel import col
+
+from shared.policy import PolicyFile
+from shared.tables import Example, FeedbackRow, ModelRow, Version, Vouched
+
+Named = tuple[str, str]  # model and label
+
+
+def of_models(connection: Connection, models: Iterable[str]) -> dict[str, frozenset[str]]:
+    """The labels of each model that has any; the others take every output."""
+    query = select(col(ModelRow.name), col(ModelRow.labels)).where(col(ModelRow.name).in_(sorted(set(models))))
+    return {name: frozenset(labels) for name, labels in connection.execute(query) if labels}
+
+
+def mentioned(connection: Connection, model: str) -> set[str]:
+    """Every label that anything calls right: asked once, when a model is added."""
+    targets = (
+        select(col(Vouched.target)).where(col(Vouched.model) == model),
+        select(col(FeedbackRow.target)).where(col(FeedbackRow.model) == model, col(FeedbackRow.target).is_not(None)),
+        select(col(Example.target)).where(col(Example.model) == model, col(Example.target).is_not(None)),
+    )
+    found = {label for query in targets for label in connection.execute(query.distinct()).scalars()}
+    versions = connection.execute(select(col(Version.labels)).where(col(Version.model) == model)).scalars()
+    return {label for label in found.union(*versions) if label is not None}
+
+
+def settle(connection: Connection, fresh: set[Named], doubtful: set[Named], policies: PolicyFile) -> set[str]:
+    """Admit or withdraw labels; the examples with a target whose standing changed.
+
+    `fresh` labels got new votes and can only rise; `doubtful` ones may have lost what admitted them.
+    """
+    asked: dict[str, set[str]] = defaultdict(set)
+    for model, label in doubtful | fresh:
+        asked[model].add(label)
+    query = select(col(ModelRow.name), col(ModelRow.task), col(ModelRow.labels)).where(
+        col(ModelRow.request_id).is_not(None)
+    )
+    waiting: set[str] = set()
+    for model, task, labels in connection.execute(query.where(col(ModelRow.name).in_(sorted(asked)))).all():
+        open_ = {label for label in asked[model] if label not in labels or (model, label) in doubtful}
+        if task != "classification" or not open_:
+            continue
+        admitted = _admitted(connection, model, open_, policies.of(model).trust.new_label_users)
+        if changed := (admitted ^ (open_ & set(labels))):
+            now = sorted((set(labels) - open_) | admitted)
+            connection.execute(update(ModelRow).where(col(ModelRow.name) == model).values(labels=now))
+            affected = select(col(Example.id)).where(col(Example.model) == model, col(Example.target).in_(changed))
+            waiting |= set(connection.execute(affected).scalars())
+    return waiting
+
+
+def _admitted(connection: Connection, model: str, labels: set[str], users: int) -> set[str]:
+    """Those labels that something admits. A user counts once whatever the cap, so late votes take nothing back."""
+    by_seeds = select(col(Vouched.target)).where(
+        col(Vouched.model) == model, col(Vouched.target).in_(labels), col(Vouched.origin) == "seed"
+    )
+    by_reviewers = select(col(Example.target)).where(
+        col(Example.model) == model,
+        col(Example.target).in_(labels),
+        col(Example.reviewed).in_(["accept", "relabel"]),
+        col(Example.status).in_(["train", "holdout"]),
+    )
+    by_users = (
+        select(col(FeedbackRow.target))
+        .where(col(FeedbackRow.model) == model, col(FeedbackRow.target).in_(labels))
+        .group_by(col(FeedbackRow.target))
+        .having(func.count(col(FeedbackRow.user_key).distinct()) >= users)
+        .having(func.count(col(FeedbackRow.example_id).distinct()) >= users)
+    )
+    admitted = {
+        label
+        for query in (by_seeds, by_reviewers, by_users)
+        for label in connection.execute(query.distinct()).scalars()
+    }
+    if admitted != labels:
+        by_versions = connection.execute(select(col(Version.labels)).where(col(Version.model) == model)).scalars()
+        admitted |= labels.intersection(*[{label for known in by_versions for label in known}])
+    return {label for label in admitted if label is not None}

@@ -1,0 +1,58 @@
+"""Run the trainer: python -m services.trainer."""
+
+from __future__ import annotations
+
+import sys
+
+from services.trainer.child import context
+from services.trainer.desk import Desk
+from services.trainer.settings import TrainerSettings
+from services.trainer.worker import Worker
+from shared.artifacts import ArtifactStore
+from shared.errors import FatalError
+from shared.kafka import Bus
+from shared.observe import running
+from shared.policy import read_policy
+from shared.settings import Platform, load
+from shared.states import read_states
+from shared.tables import open_database
+from shared.topics import TRAINING_REQUESTS
+
+
+def main() -> None:
+    """Wire the trainer and run it until SIGTERM."""
+    platform, settings = load(Platform), load(TrainerSettings)
+    policies = read_policy(platform.policy_file)
+    bus = Bus.of(platform)
+    with running("trainer", settings.host, settings.port) as (pulse, stopping):
+        bus.await_topics(stopping)
+        consumer = bus.consumer("trainer", (TRAINING_REQUESTS,), max_poll_records=1)
+        with bus.publisher() as publisher:
+            desk = Desk(
+                open_database(platform.database_url),
+                policies,
+                lambda: read_states(bus),
+                settings.work_dir / "snapshots",
+            )
+            worker = Worker(
+                consumer=consumer,
+                publisher=publisher,
+                desk=desk,
+                artifacts=ArtifactStore(platform.artifacts_url),
+                forkserver=context(),
+                work_dir=settings.work_dir / "unfinished",
+                threads=settings.threads,
+                pulse=pulse,
+                stopping=stopping,
+            )
+            try:
+                worker.run()
+            finally:
+                consumer.close()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except FatalError as error:
+        sys.exit(str(error))

@@ -1,0 +1,93 @@
+"""From a finished training to an announced candidate: manifest, artifact, event."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from schemas.events import CandidateTrained, TrainingRequested
+from services.trainer.reports import Outcome
+from services.trainer.snapshot import Snapshot
+from shared.artifacts import ArtifactStore
+from shared.errors import ArtifactError
+from shared.text import short_hash
+
+
+def folder_of(version: str) -> str:
+    """Where the artifact store keeps a version."""
+    return f"versions/{version}"
+
+
+def manifest(snapshot: Snapshot, outcome: Outcome) -> dict[str, Any]:
+    """Full lineage and figures of a version; the digests of its files are added when it is stored."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {
+        "version": snapshot.version,
+        "model": snapshot.model,
+        "task": snapshot.task,
+        "base": snapshot.base,
+        "parent": snapshot.parent,
+        "parent_manifest": snapshot.parent_manifest,
+        "request_id": snapshot.request_id,
+        "snapshot_sha256": snapshot.digest,
+        "new": [lesson.id for lesson in snapshot.new],
+        "replay": [lesson.id for lesson in snapshot.replay],
+        "config": snapshot.config.model_dump(mode="json"),
+        "labels": list(outcome.labels),
+        "steps": outcome.steps,
+        "loss_curve": list(outcome.loss_curve),
+        "examples_per_s": outcome.examples_per_s,
+        "dev_score": outcome.dev_score,
+        "step_size": outcome.step_size,
+        "phases": dict(outcome.phases),
+        "peak_memory_mb": usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2),
+        "libraries": dict(outcome.libraries),
+        "python": sys.version.split()[0],
+    }
+
+
+def store(artifacts: ArtifactStore, snapshot: Snapshot, outcome: Outcome, files: Path) -> None:
+    """Put a version into the artifact store."""
+    artifacts.put(folder_of(snapshot.version), files, manifest(snapshot, outcome))
+
+
+def announced(
+    artifacts: ArtifactStore, snapshot: Snapshot, request: TrainingRequested, now: datetime
+) -> CandidateTrained | None:
+    """The event for a stored version, or None when it is not stored (or torn, and so must be made again).
+
+    Its id follows from the version, so that announcing it again after a crash repeats the same event.
+    """
+    digest = artifacts.digest(folder_of(snapshot.version))
+    if digest is None:
+        return None
+    try:
+        _, stored = artifacts.get(folder_of(snapshot.version), digest)
+    except ArtifactError:
+        return None
+    return CandidateTrained(
+        event_id=short_hash("candidate", snapshot.version, request.request_id),
+        occurred_at=now,
+        source="trainer",
+        request_id=request.request_id,
+        model=snapshot.model,
+        task=request.card.task if request.card else "classification",
+        base=snapshot.base,
+        version=snapshot.version,
+        parent=snapshot.parent,
+        trigger=request.trigger,
+        requested_by=request.requested_by,
+        manifest_sha256=digest,
+        labels=tuple(stored["labels"]),
+        lessons=tuple(stored["new"]),
+        replayed=len(stored["replay"]),
+        steps=stored["steps"],
+        train_seconds=stored["phases"]["train_s"],
+        examples_per_s=stored["examples_per_s"],
+        loss_curve=tuple(stored["loss_curve"]),
+        dev_score=stored["dev_score"],
+        step_size=stored["step_size"],
+    )

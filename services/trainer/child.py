@@ -1,0 +1,117 @@
+"""The child process that trains: heavy imports, cores and memory live and die with it.
+
+It is forked from a server process that has imported torch once (`PRELOAD`), so an increment starts in milliseconds and
+the parent, which keeps its place in the consumer group, stays small.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+
+from services.trainer.reports import Failure, Outcome, Report
+from services.trainer.snapshot import Snapshot
+
+PRELOAD = ["services.trainer.increment"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the child is to do, and where it leaves the files."""
+
+    snapshot: Snapshot
+    texts: Mapping[str, str]
+    parent: Path | None
+    output: Path
+    threads: int
+
+
+@dataclass
+class Child:
+    """A running training and the pipe on which it reports."""
+
+    process: ForkServerProcess
+    reports: Connection
+
+    def news(self) -> list[Report]:
+        """What it reported since last asked."""
+        news = []
+        try:
+            while self.reports.poll():
+                news.append(self.reports.recv())
+        except EOFError:
+            pass
+        return news
+
+    def stop(self) -> None:
+        """End it, if it still runs."""
+        self.process.kill()
+        self.process.join()
+
+
+def context() -> ForkServerContext:
+    """The fork server, which imports what training needs before the first job."""
+    forkserver = multiprocessing.get_context("forkserver")
+    forkserver.set_forkserver_preload(PRELOAD)
+    return forkserver
+
+
+def start(forkserver: ForkServerContext, job: Job) -> Child:
+    """Start a training."""
+    ours, theirs = forkserver.Pipe(duplex=False)
+    process = forkserver.Process(target=run, args=(job, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    return Child(process, ours)
+
+
+def run(job: Job, reports: Connection) -> None:
+    """The child's whole life: load, train, write, report."""
+    try:
+        reports.send(_train(job, reports))
+    except BrokenPipeError:
+        os._exit(1)  # the parent is gone; nobody waits for this candidate
+    except Exception as error:
+        reports.send(Failure(type(error).__name__))
+        raise
+
+
+def _train(job: Job, reports: Connection) -> Outcome:
+    import peft
+    import torch
+    import transformers
+
+    from services.trainer.increment import CANDIDATE, train
+    from shared.lm.encoder import Encoder
+
+    torch.set_num_threads(job.threads or os.cpu_count() or 1)
+    start = time.perf_counter()
+    encoder = Encoder(job.snapshot.base)
+    loaded = time.perf_counter()
+    trained = train(encoder, job.parent, job.snapshot, job.texts, reports.send)
+    done = time.perf_counter()
+    encoder.save(CANDIDATE, trained.adapter, job.output)
+    trained.head.save(job.output)
+    return Outcome(
+        labels=trained.head.labels,
+        steps=len(trained.loss_curve),
+        loss_curve=thin(trained.loss_curve),
+        examples_per_s=trained.examples_per_s,
+        dev_score=trained.dev_score,
+        step_size=trained.step_size,
+        phases={"load_s": loaded - start, "train_s": done - loaded},
+        libraries={"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__},
+    )
+
+
+def thin(curve: tuple[float, ...], most: int = 200) -> tuple[float, ...]:
+    """At most `most` points of a curve, evenly chosen, the last one among them."""
+    if len(curve) <= most:
+        return curve
+    return tuple(curve[round(index * (len(curve) - 1) / (most - 1))] for index in range(most))

@@ -1,0 +1,99 @@
+"""From a training request to a frozen snapshot: waits for SQL to know the request, then chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Engine
+from sqlmodel import Session, select
+
+from schemas.events import ModelStateChanged, TrainingRequested
+from services.trainer.selection import new_rows, replay_rows, texts_of
+from services.trainer.snapshot import Snapshot, freeze, frozen
+from shared.policy import PolicyFile
+from shared.states import States
+from shared.tables import ModelRow, Request, StateChange, Version
+from shared.text import short_hash
+
+
+class NotYetError(Exception):
+    """SQL does not know the request or the champion yet; ask again."""
+
+
+class NothingToLearnError(Exception):
+    """The request leads to no new version; the reason says why."""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What is needed to prepare a job."""
+
+    engine: Engine
+    policies: PolicyFile
+    states: Callable[[], States]
+    snapshots: Path
+
+    def prepare(self, request: TrainingRequested) -> tuple[Snapshot, dict[str, str]]:
+        """The request's snapshot, frozen now or before a crash, and the inputs its ids name.
+
+        Raises:
+            NotYetError: the recorder has not come so far.
+            NothingToLearnError: there is nothing to train, or it was trained and judged before.
+        """
+        with Session(self.engine) as session:
+            snapshot = frozen(request.request_id, self.snapshots)
+            if snapshot is None:
+                snapshot = self._choose(session, request)
+                freeze(snapshot, self.snapshots)
+            texts = texts_of(session, snapshot.ids)
+        if missing := snapshot.ids - set(texts):
+            (self.snapshots / f"{request.request_id}.json").unlink()  # erased meanwhile: choose again without them
+            raise NotYetError(f"{len(missing)} examples are gone")
+        return snapshot, texts
+
+    def _choose(self, session: Session, request: TrainingRequested) -> Snapshot:
+        model = session.get(ModelRow, request.model)
+        if session.get(Request, request.request_id) is None or model is None:
+            raise NotYetError("the request is not recorded")
+        champion = self.states().get((request.model, "champion"))
+        if champion is None and request.card is None:
+            raise NothingToLearnError("The model has no champion to start from.")
+        if champion is not None and not _recorded(session, champion):
+            raise NotYetError("the champion is not recorded")
+        policy = self.policies.of(request.model)
+        new = new_rows(session, request.model, policy)
+        if not new:
+            raise NothingToLearnError("No example is new to the champion.")
+        replay = []
+        if champion is not None:
+            labels = _labels(session, champion.version)
+            count = max(policy.training.min_replay, len(new))
+            replay = replay_rows(session, request.model, labels, count, short_hash("replay", request.request_id))
+        snapshot = Snapshot(
+            request_id=request.request_id,
+            model=request.model,
+            task=model.task,
+            base=model.base,
+            parent=champion.version if champion else None,
+            parent_manifest=champion.manifest_sha256 if champion else None,
+            new=tuple(row.lesson for row in new),
+            replay=tuple(row.lesson for row in replay),
+            config=policy.training,
+        )
+        known = session.get(Version, snapshot.version)
+        if known is not None and known.request_id != request.request_id:
+            raise NothingToLearnError(f"The same examples already made {snapshot.version}.")
+        return snapshot
+
+
+def _recorded(session: Session, champion: ModelStateChanged) -> bool:
+    """Whether SQL has come to the change that made this champion, and to the version itself."""
+    change = session.exec(select(StateChange.event_id).where(StateChange.event_id == champion.event_id)).first()
+    return change is not None and session.get(Version, champion.version) is not None
+
+
+def _labels(session: Session, version: str) -> list[str]:
+    row = session.get(Version, version)
+    return row.labels if row else []

@@ -1,0 +1,41 @@
+"""What the training child reports to its parent: plain values, so that the parent need not import torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands."""
+
+    step: int
+    steps: int
+    loss: float
+    examples_per_s: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training came to; the files are in the job's output folder."""
+
+    labels: tuple[str, ...]
+    steps: int
+    loss_curve: tuple[float, ...]
+    examples_per_s: float
+    dev_score: float | None
+    step_size: float | None
+    phases: Mapping[str, float]
+    libraries: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Training raised; the name of the error, never its text."""
+
+    error: str
+
+
+Report = Progress | Outcome | Failure

@@ -1,0 +1,103 @@
+"""Which examples an increment takes: pure choices over rows, and the bounded queries that feed them.
+
+No query reads more than the increment can use, so that its cost does not grow with the log.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlmodel import Session, col, select
+
+from services.trainer.snapshot import Lesson
+from shared.policy import Policy
+from shared.tables import Example
+from shared.text import short_hash
+
+
+@dataclass(frozen=True)
+class Row:
+    """An example as the choice sees it."""
+
+    id: str
+    target: str
+    weight: float
+    user: str | None
+
+    @property
+    def lesson(self) -> Lesson:
+        """The row as it enters a snapshot."""
+        return Lesson(id=self.id, target=self.target, weight=self.weight)
+
+
+def within_user_share(rows: Sequence[Row], share: float) -> list[Row]:
+    """Drop what one user gave beyond a share of the increment; it waits for the next one.
+
+    Seeds and anonymous rows have no user and no cap. A user may always give three, or small increments would starve.
+    """
+    cap = max(3, int(share * len(rows)))
+    given: Counter[str] = Counter()
+    kept = []
+    for row in rows:
+        if row.user is not None:
+            given[row.user] += 1
+            if given[row.user] > cap:
+                continue
+        kept.append(row)
+    return kept
+
+
+def per_label(labels: Iterable[str], total: int) -> dict[str, int]:
+    """How many examples of each label make a class-balanced sample of about `total`."""
+    names = sorted(labels)
+    share, rest = divmod(total, max(1, len(names)))
+    return {label: share + (index < rest) for index, label in enumerate(names)}
+
+
+def new_rows(session: Session, model: str, policy: Policy) -> list[Row]:
+    """Train-side examples that the champion's line has not learned yet, oldest first."""
+    found = session.exec(
+        select(Example.id, Example.target, Example.weight, Example.user_key)
+        .where(Example.model == model, Example.status == "train", col(Example.learned_in).is_(None))
+        .order_by(col(Example.first_at), Example.id)
+        .limit(policy.training.max_new)
+    )
+    rows = [Row(id, target, weight, user) for id, target, weight, user in found if target is not None]
+    return within_user_share(rows, policy.trust.user_share)
+
+
+def replay_rows(session: Session, model: str, labels: Iterable[str], total: int, seed: str) -> list[Row]:
+    """A class-balanced sample of what the champion's line has learned.
+
+    Ids are hashes, so «the first ids after a point that `seed` names» is a random sample that an index can serve.
+    """
+    rows = []
+    for label, count in per_label(labels, total).items():
+        if count:
+            rows += _sample(session, model, label, count, short_hash(seed, label))
+    return rows
+
+
+def _sample(session: Session, model: str, label: str, count: int, pivot: str) -> list[Row]:
+    learned = (
+        select(Example.id, Example.target, Example.weight, Example.user_key)
+        .where(Example.model == model, Example.target == label, Example.status == "train")
+        .where(col(Example.learned_in).is_not(None))
+        .order_by(Example.id)
+    )
+    found = list(session.exec(learned.where(Example.id >= pivot).limit(count)))
+    if len(found) < count:
+        found += session.exec(learned.where(Example.id < pivot).limit(count - len(found)))
+    return [Row(id, target or label, weight, user) for id, target, weight, user in found]
+
+
+def texts_of(session: Session, ids: Iterable[str]) -> dict[str, str]:
+    """The inputs of examples; an id without a row is missing from the answer."""
+    wanted = sorted(ids)
+    texts: dict[str, str] = {}
+    for start in range(0, len(wanted), 500):  # SQLite binds at most 999 variables in old builds
+        part = wanted[start : start + 500]
+        texts.update(session.exec(select(Example.id, Example.text).where(col(Example.id).in_(part))).all())
+    return texts

@@ -1,0 +1,19 @@
+"""The trainer's own settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class TrainerSettings(BaseSettings):
+    """Read from `LEARNBACK_TRAINER_…`."""
+
+    model_config = SettingsConfigDict(env_prefix="LEARNBACK_TRAINER_", frozen=True)
+
+    host: str = Field(default="127.0.0.1", description="Address of the probes.")
+    port: int = Field(default=8713, description="Port of the probes.")
+    work_dir: Path = Field(default=Path(".learnback/trainer"), description="Frozen snapshots and unfinished adapters.")
+    threads: int = Field(default=0, ge=0, description="Cores to train on; 0 means all.")

@@ -1,0 +1,193 @@
+"""A frozen encoder with any number of LoRA adapters on its upper layers: texts in, unit vectors out.
+
+LoRA sits on the linear maps of the top layers only. On CLINC150 three of MiniLM's six layers reach the accuracy of
+all six at 1.65 times the speed (docs/log.md), because the lower half needs no backward pass.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoModel, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from shared.errors import ArtifactError
+from shared.lm.bases import locate
+
+MAX_TOKENS = 128  # MiniLM was trained on 128; longer inputs are cut, as sentence-transformers does
+EMBED_BATCH = 64  # on two cores throughput is flat from 32 to 128; 64 keeps a swap's wait short
+_LAYER = re.compile(r"\blayers?\.(\d+)\.")
+_CONFIG_KEYS = {"peft_type", "r", "lora_alpha", "target_modules"}
+
+Weights = dict[str, Tensor]
+
+
+class Encoder:
+    """One base model in memory and the adapters on it, by name. Not thread-safe: one thread computes."""
+
+    def __init__(self, base: str) -> None:
+        """Load the base, frozen; choose bfloat16 where a probe shows that it pays.
+
+        Raises:
+            ArtifactError, ConfigError: see `shared.lm.bases.locate`.
+        """
+        transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+        transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        path = locate(base)
+        self.base = base
+        self._tokenizer = AutoTokenizer.from_pretrained(path)
+        self._model: Any = AutoModel.from_pretrained(path, dtype=torch.float32).requires_grad_(False).eval()
+        self.width: int = self._model.config.hidden_size
+        self._layers = 1 + max(
+            int(found[1]) for name, _ in self._model.named_modules() if (found := _LAYER.search(name + "."))
+        )
+        self._adapters: set[str] = set()
+        self.bf16 = False
+        self.bf16 = self._bf16_pays()
+
+    def create(self, adapter: str, rank: int, layers: int) -> None:
+        """Add a fresh, trainable adapter of the given rank on the top layers; it changes nothing until trained."""
+        config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=self._targets(layers), lora_dropout=0.0)
+        if isinstance(self._model, PeftModel):
+            self._model.add_adapter(adapter, config)
+        else:
+            self._model = get_peft_model(self._model, config, adapter_name=adapter)
+        self._adapters.add(adapter)
+
+    def load(self, adapter: str, folder: Path) -> None:
+        """Add an adapter from the files that `save` wrote.
+
+        Raises:
+            ArtifactError: the files are not a LoRA adapter for this base, or hold a value that is not finite.
+        """
+        config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+        if set(config) != _CONFIG_KEYS or config["peft_type"] != "LORA":
+            raise ArtifactError(f"{folder.name}/adapter_config.json is not a LoRA adapter of Learnback.")
+        weights = finite(folder / "adapter_model.safetensors")
+        lora = LoraConfig(r=config["r"], lora_alpha=config["lora_alpha"], target_modules=config["target_modules"])
+        if isinstance(self._model, PeftModel):
+            self._model.add_adapter(adapter, lora)
+        else:
+            self._model = get_peft_model(self._model, lora, adapter_name=adapter)
+        self._adapters.add(adapter)
+        if set(weights) != set(self.weights(adapter)):
+            self.drop(adapter)
+            raise ArtifactError(f"{folder.name} does not fit the base {self.base}: its tensors have other names.")
+        self.set_weights(adapter, weights)
+
+    def save(self, adapter: str, weights: Weights, folder: Path) -> None:
+        """Write weights of an adapter's shape as `adapter_model.safetensors` and `adapter_config.json`."""
+        config = self._model.peft_config[adapter]
+        save_file({name: value.contiguous() for name, value in weights.items()}, folder / "adapter_model.safetensors")
+        fields = {
+            "peft_type": "LORA",
+            "r": config.r,
+            "lora_alpha": config.lora_alpha,
+            "target_modules": sorted(config.target_modules),
+        }
+        (folder / "adapter_config.json").write_text(json.dumps(fields, indent=1), "utf-8")
+
+    def drop(self, adapter: str) -> None:
+        """Forget an adapter."""
+        if len(self._adapters) > 1:
+            self._model.delete_adapter(adapter)
+        else:
+            self._model = self._model.unload()
+        self._adapters.discard(adapter)
+
+    def weights(self, adapter: str) -> Weights:
+        """A copy of an adapter's tensors, by peft's names."""
+        state = get_peft_model_state_dict(self._model, adapter_name=adapter)
+        return {name: value.detach().clone() for name, value in state.items()}
+
+    def set_weights(self, adapter: str, weights: Weights) -> None:
+        """Put tensors into an adapter."""
+        set_peft_model_state_dict(self._model, weights, adapter_name=adapter)
+
+    @contextmanager
+    def training(self, adapter: str) -> Iterator[list[nn.Parameter]]:
+        """Make an adapter trainable within the block; yields its parameters."""
+        self._model.set_adapter(adapter)
+        parameters = [value for name, value in self._model.named_parameters() if f".{adapter}." in name]
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+        try:
+            yield parameters
+        finally:
+            for parameter in parameters:
+                parameter.requires_grad_(False)
+
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, cut at `MAX_TOKENS`."""
+        ids: list[list[int]] = self._tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS)["input_ids"]
+        return ids
+
+    def forward(self, tokens: Sequence[list[int]]) -> Tensor:
+        """Unit vectors [rows, width] in float32 of one batch under the active adapter: mean over tokens, normalised."""
+        longest = max(map(len, tokens))
+        ids = torch.tensor([row + [0] * (longest - len(row)) for row in tokens])
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in tokens])
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bf16):
+            hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
+        weight = mask[..., None].float()
+        return functional.normalize((hidden.float() * weight).sum(1) / weight.sum(1), dim=-1)
+
+    def embed(self, tokens: Sequence[list[int]], adapter: str) -> Tensor:
+        """Unit vectors [rows, width] of any number of rows, batched by length, without gradients."""
+        vectors = torch.empty(len(tokens), self.width)
+        if not tokens:
+            return vectors
+        self._model.set_adapter(adapter)
+        order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
+        with torch.inference_mode():
+            for start in range(0, len(order), EMBED_BATCH):
+                rows = order[start : start + EMBED_BATCH]
+                vectors[rows] = self.forward([tokens[row] for row in rows])
+        return vectors
+
+    def _targets(self, layers: int) -> list[str]:
+        """Full names of the linear maps in the top layers."""
+        lowest = self._layers - layers
+        model = self._model.get_base_model() if isinstance(self._model, PeftModel) else self._model
+        names = [name.removesuffix(".base_layer") for name, part in model.named_modules() if type(part) is nn.Linear]
+        return [
+            name for name in names if (found := _LAYER.search(name)) and int(found[1]) >= lowest and "lora_" not in name
+        ]
+
+    def _bf16_pays(self) -> bool:
+        """Whether bfloat16 is faster here: without avx512_bf16 or AMX it is slower than float32 (pytorch#86550)."""
+        batch = [[1] * 16] * 16
+        seconds = {}
+        for self.bf16 in (False, True, False, True):  # each twice: the first pass pays for warm-up
+            start = time.perf_counter()
+            with torch.inference_mode():
+                self.forward(batch)
+            seconds[self.bf16] = time.perf_counter() - start
+        return seconds[True] < seconds[False]
+
+
+def finite(path: Path) -> Weights:
+    """The tensors of a safetensors file.
+
+    Raises:
+        ArtifactError: it cannot be read or holds NaN or infinity.
+    """
+    try:
+        weights = load_file(path)
+    except Exception as error:  # safetensors raises its own error and OSError; each means: do not use this file
+        raise ArtifactError(f"{path.parent.name}/{path.name} cannot be read ({type(error).__name__}).") from None
+    bad = next((name for name, value in weights.items() if not torch.isfinite(value).all()), None)
+    if bad:
+        raise ArtifactError(f"{path.parent.name}/{path.name}: tensor {bad} is not finite.")
+    return weights

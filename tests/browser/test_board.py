@@ -1,0 +1,137 @@
+"""The board as a person sees it: the real server, a real browser, a filled database.
+
+Chromium is `$CHROMIUM` or /usr/bin/chromium (Debian: apt-get install chromium). Screenshots go to
+`$LEARNBACK_SCREENSHOTS`, else to a temporary folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from shared.tables import open_database
+from tests.board_life import life
+from tests.board_rows import MODEL
+from tests.conftest import free_port
+
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+START_S, SEE_MS = 60, 30_000
+PAGES = {
+    "overview": ["Served accuracy over time", "Learning curve", "Newest verdicts", "Feedback to fix", "step 18 of 60"],
+    "errors": ["Confusion pairs", "Failures"],
+    "models": ["Lineage", "Gate report", "Exact McNemar: right where the other fails, 31 : 8.", "Finite weights"],
+    "review": ["Quarantined (3)", "New labels (2)", "<b>refund</b> **now** :red[please] $x$", "Send decision"],
+}
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not CHROMIUM.exists(),
+        reason=f"NO BROWSER AT {CHROMIUM}: the board was NOT seen. apt-get install chromium, or set CHROMIUM.",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a board on a database with a model's whole life."""
+    folder, port = tmp_path_factory.mktemp("board"), free_port()
+    url = f"sqlite:///{folder}/board.db"
+    database = open_database(url)
+    life(database, ends=datetime.now(UTC))
+    database.dispose()
+    settings = {"LEARNBACK_DATABASE_URL": url, "LEARNBACK_BOARD_PORT": str(port), "LEARNBACK_BOARD_REVIEWER": "ada"}
+    with (folder / "board.log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "services.board"], env={**os.environ, **settings}, stdout=log, stderr=log
+        )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        await_health(address, server, folder / "board.log")
+        yield address
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def await_health(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_S
+    while server.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(urllib.error.URLError, OSError):
+            urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).close()
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"The board did not start: {log.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="module")
+def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = Path(os.environ.get("LEARNBACK_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["light", "dark"])
+def tab(request: pytest.FixtureRequest) -> Iterator[Page]:
+    """A browser tab in one of the two themes, on a laptop's screen, in a zone that is not UTC."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        context = browser.new_context(
+            viewport={"width": 1440, "height": 900}, color_scheme=request.param, timezone_id="Asia/Kolkata"
+        )
+        page = context.new_page()
+        page.set_default_timeout(SEE_MS)
+        yield page
+        browser.close()
+
+
+def theme(tab: Page) -> str:
+    return "dark" if tab.evaluate("matchMedia('(prefers-color-scheme: dark)').matches") else "light"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_seen(page: str, board: str, tab: Page, screenshots: Path) -> None:
+    tab.goto(f"{board}/{'' if page == 'overview' else page}")
+    for text in PAGES[page]:
+        expect(tab.get_by_text(text).filter(visible=True).first).to_be_visible(timeout=SEE_MS)
+    expect(tab.get_by_test_id("stException")).to_have_count(0)
+    if page == "overview":
+        expect(tab.get_by_role("heading", name=MODEL)).to_be_visible()
+        expect(tab.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg")).to_have_count(2)
+    if page == "models":
+        expect(tab.locator("[data-testid=stGraphVizChart] svg .node")).to_have_count(7)
+    height = tab.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+    tab.set_viewport_size({"width": 1440, "height": max(900, int(height))})
+    expect(tab.get_by_test_id("stSkeleton")).to_have_count(0)
+    tab.screenshot(path=screenshots / f"{page}-{theme(tab)}.png")
+    tab.set_viewport_size({"width": 1440, "height": 900})
+
+
+def test_a_port_in_use_is_one_clear_sentence(board: str) -> None:
+    port = board.rsplit(":", 1)[-1]
+    done = subprocess.run(
+        [sys.executable, "-m", "services.board"],
+        env={**os.environ, "LEARNBACK_BOARD_PORT": port}, capture_output=True, text=True, check=False, timeout=START_S,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"The board cannot listen on 127.0.0.1:{port} (Address already in use).")
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,101 @@
+"""A small world by chance, in which everything happens, and its log in any order that a recorder may meet."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from schemas.events import Event
+from shared.policy import PolicyFile
+from shared.topics import TOPIC_OF, key_of
+from tests.unit.recorder_story import (
+    ANN,
+    BOB,
+    DAN,
+    EVE,
+    Database,
+    Decision,
+    added,
+    crowned,
+    erased,
+    judged,
+    policy,
+    reviewed,
+    said,
+    served,
+    trained,
+)
+
+TEXTS = ("hi there", "there, hi!", "Hi  there", "refund me", "me refund?", "card lost", "lost card", "x", "y", "z")
+LABELS = ("a", "b", "new", "odd")
+USERS = (ANN, BOB, EVE, DAN, None)
+
+
+def some_policy(rng: random.Random) -> PolicyFile:
+    """Limits so low that all of them are met."""
+    return policy(
+        window=rng.choice([2, 3, 1000]),
+        user_cap=rng.choice([1, 2, 5]),
+        new_label_users=rng.choice([2, 3]),
+        quorum=rng.choice([1, 2]),
+    )
+
+
+def some_log(rng: random.Random, database: Database) -> list[Event]:
+    """Twins, late votes, caps, new labels, reviews, versions, rollbacks, erasures."""
+    events = [event for number in range(rng.randint(5, 40)) for event in _answered(rng, f"p{number}")]
+    if rng.random() < 0.7:
+        events.insert(0, added(database, [("x", "a"), ("refund me", "b")], [("card lost", "a")]))
+    for text in rng.sample(TEXTS, rng.randint(0, 4)):
+        decision: Decision = rng.choice(["accept", "reject", "relabel"])
+        target = rng.choice(LABELS) if decision == "relabel" else None
+        events.append(reviewed(text, decision, target, float(rng.randint(5, 30))))
+    events += _increments(rng)
+    return events + [erased(user, float(rng.randint(3, 20))) for user in rng.sample([ANN, BOB], rng.choice([0, 0, 1]))]
+
+
+def _answered(rng: random.Random, key: str) -> Iterator[Event]:
+    user, when = rng.choice(USERS), float(rng.randint(0, 15))
+    yield served(
+        key,
+        rng.choice(TEXTS),
+        rng.choice(LABELS[:2]),
+        when,
+        user=user,
+        solicit=rng.random() < 0.4,
+        score=rng.choice([0.3, 0.99]),
+        version=rng.choice(["v0", "v1", "foreign"]),
+    )
+    values: list[str | int] = [*LABELS, "up", "down", 5, 1]
+    for turn in range(rng.choice([0, 1, 1, 2])):
+        by = rng.choice([user, rng.choice(USERS)])
+        yield said(key, rng.choice(values), when + rng.randint(0, 3), user=by, name=f"-{turn}")
+
+
+def _increments(rng: random.Random) -> Iterator[Event]:
+    champion = None
+    for number in range(rng.randint(0, 3)):
+        version = f"v{number}"
+        yield trained(version, champion, rng.sample(TEXTS, 4), rng.sample(LABELS, 3), 50.0 + number)
+        yield judged(version, rng.sample(TEXTS, 3), 60.0 + number)
+        if rng.random() < 0.7:
+            yield crowned(version, champion, 70.0 + number)
+            champion = version
+    if champion == "v1":
+        yield crowned("v0", "v1", 90.0)
+
+
+def any_order(events: Sequence[Event], rng: random.Random) -> Iterator[list[Event]]:
+    """Batches of the log: each partition in its own order, the partitions in any."""
+    partitions: dict[tuple[str, int], list[Event]] = defaultdict(list)
+    for event in reversed(events):
+        topic = TOPIC_OF[type(event)]
+        partitions[topic.name, sum(key_of(event).encode()) % topic.partitions].append(event)
+    queues = [queue for _, queue in sorted(partitions.items())]
+    while queues:
+        batch: list[Event] = []
+        for _ in range(rng.randint(1, 12)):
+            if queues := [queue for queue in queues if queue]:
+                batch += [rng.choice(queues).pop()]
+        yield batch
