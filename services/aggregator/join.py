@@ -81,7 +81,7 @@ def join_prediction(entry: Entry | None, event: PredictionServed, place: Place) 
             at=event.occurred_at.timestamp(),
         )
         entry = entry.model_copy(update={"served": served})
-    else:
+    elif entry.served.offset != place.offset:
         return entry, None
     now = _judge(entry, (heard for heard in entry.heard if heard.parked))
     return entry, _judged(entry, None, now, place)

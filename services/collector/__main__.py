@@ -6,12 +6,12 @@ import logging
 import sys
 
 from services.collector.app import create_app
-from services.collector.log import KafkaLog
 from services.collector.settings import CollectorSettings
 from shared.errors import FatalError
 from shared.http.server import listen, serve
 from shared.identity import Keyring, read_secret
 from shared.kafka import Bus
+from shared.log import KafkaLog
 from shared.observe import start_logging
 from shared.settings import Platform, load
 
@@ -27,7 +27,7 @@ def main() -> None:
         keyring = Keyring(platform.keys_file, read_secret(platform.secret_file))
         listener = listen(settings.host, settings.port)
         logger.info("listening", host=settings.host, port=settings.port)
-        serve(create_app(KafkaLog(Bus.of(platform), settings.ack_timeout_s), keyring), listener)
+        serve(create_app(KafkaLog(Bus.of(platform), "collector", settings.ack_timeout_s), keyring), listener)
     except FatalError as error:
         sys.exit(str(error))
 

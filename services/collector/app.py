@@ -14,7 +14,6 @@ from pydantic import TypeAdapter
 
 from schemas.events import TrainingRequested
 from services.collector.events import Origin, to_events
-from services.collector.log import Log
 from services.collector.requests import FEEDBACK, PREDICTION, REVIEW, TRAINING, Receipt
 from shared.http.body import read_json
 from shared.http.documentation import REFUSALS, document, takes
@@ -23,6 +22,7 @@ from shared.http.probes import probes
 from shared.http.problems import Problem, refusals
 from shared.http.validation import validate, validate_items
 from shared.identity import ApiKey, Keyring, Scope
+from shared.log import Log
 
 OUTCOMES = Counter(
     "learnback_ingest_outcomes_total", "Events accepted, and requests refused by reason", ["outcome", "reason"]

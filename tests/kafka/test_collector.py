@@ -21,12 +21,12 @@ import pytest
 
 from schemas.events import Event
 from services.collector.events import Origin, to_event
-from services.collector.log import KafkaLog
 from services.collector.requests import ThumbsBody
 from shared.envelope import unseal
 from shared.errors import UnavailableError
 from shared.identity import Keyring, create_secret, read_secret
 from shared.kafka import Bus
+from shared.log import KafkaLog
 from shared.topics import FEEDBACK, TRAINING_REQUESTS, Topic
 from tests.conftest import free_port
 
@@ -140,7 +140,7 @@ def test_what_the_client_sends_arrives_once(tmp_path: Path, bus: Bus) -> None:
 
 
 async def test_a_broken_producer_is_replaced(bus: Bus) -> None:
-    log = KafkaLog(bus)
+    log = KafkaLog(bus, "collector")
     async with log.running():
         event = thumbs("e1")
         await log.append([event])

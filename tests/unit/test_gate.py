@@ -25,17 +25,17 @@ def paired(gains: int, losses: int, both: int = 0, neither: int = 0, users: list
 def world(chance: random.Random, n: int, accuracy: float, gain: float, discordance: float) -> Paired:
     """Paired answers with a given gain and discordance."""
     better, worse = (discordance + gain) / 2, (discordance - gain) / 2
-    champion, candidate = [], []
+    rows = []
     for _ in range(n):
         draw = chance.random()
         if draw < better:
-            champion.append(False), candidate.append(True)
+            rows.append((False, True))
         elif draw < better + worse:
-            champion.append(True), candidate.append(False)
+            rows.append((True, False))
         else:
-            right = chance.random() < accuracy
-            champion.append(right), candidate.append(right)
-    return Paired(tuple(champion), tuple(candidate), (None,) * n)
+            rows.append((chance.random() < accuracy,) * 2)
+    champion, candidate = zip(*rows, strict=True)
+    return Paired(champion, candidate, (None,) * n)
 
 
 @pytest.mark.parametrize(("better", "worse"), [(9, 0), (15, 3), (30, 12), (5, 5), (0, 0), (2, 8)])

@@ -1,4 +1,4 @@
-"""Where accepted events go: the broker's log, which has them once `append` has returned."""
+"""Where the HTTP services put events: the broker's log, which has them once `append` has returned."""
 
 from __future__ import annotations
 
@@ -50,8 +50,9 @@ class KafkaLog:
     until it is made anew. It retries what can be retried itself, so each error that comes out of it means that.
     """
 
-    def __init__(self, bus: Bus, ack_timeout_s: float = 2.0) -> None:
-        """Make one for a bus; `ack_timeout_s` is how long `append` waits."""
+    def __init__(self, bus: Bus, service: str, ack_timeout_s: float = 2.0) -> None:
+        """Make one for a bus and the service that writes; `ack_timeout_s` is how long `append` waits."""
+        self._service = service
         self._bus = bus
         self._ack_timeout_s = ack_timeout_s
         self._producer: AIOKafkaProducer | None = None
@@ -94,7 +95,7 @@ class KafkaLog:
             raise UnavailableError(f"Kafka did not confirm ({type(error).__name__}); send it again.") from error
         self._note(confirms=True)
         for event in events:
-            EVENTS_OUT.labels("collector", type(event).__name__).inc()
+            EVENTS_OUT.labels(self._service, type(event).__name__).inc()
 
     def _note(self, confirms: bool) -> None:
         """Log the change, not each request of an outage."""

@@ -1,0 +1,56 @@
+"""Run the predictor: python -m services.predictor."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from services.predictor.settings import PredictorSettings
+from shared.errors import FatalError
+from shared.http.server import listen, serve
+from shared.identity import Keyring, read_secret
+from shared.kafka import Bus
+from shared.log import KafkaLog
+from shared.observe import start_logging
+from shared.policy import read_policy
+from shared.settings import Platform, load
+
+
+def main() -> None:
+    """Serve until told to end; a wrong setting or a port in use is one sentence on stderr."""
+    logger = start_logging("predictor")
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells an outage 20 times a second, the log once
+    settings, platform = load(PredictorSettings), load(Platform)
+    policies = read_policy(platform.policy_file)
+    keyring = Keyring(platform.keys_file, read_secret(platform.secret_file))
+    listener = listen(settings.host, settings.port)
+
+    import torch  # after the port is ours: it takes seconds
+
+    from services.predictor.app import Desk, create_app
+    from services.predictor.batching import Batcher
+    from services.predictor.follow import champions
+    from services.predictor.serving import Serving
+    from shared.artifacts import ArtifactStore
+
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    bus = Bus.of(platform)
+    serving = Serving(ArtifactStore(platform.artifacts_url))
+    desk = Desk(
+        serving=serving,
+        batcher=Batcher(serving, settings.max_batch, settings.max_queue),
+        log=KafkaLog(bus, "predictor"),
+        keyring=keyring,
+        policies=policies,
+        news=lambda: champions(bus),
+    )
+    logger.info("listening", host=settings.host, port=settings.port)
+    serve(create_app(desk), listener)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except FatalError as error:
+        sys.exit(str(error))

@@ -1,0 +1,133 @@
+"""The predictor's wiring: a body → the batcher's answer → a prediction on the log."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from fastapi import Depends, FastAPI, Request
+from prometheus_client import Histogram
+
+from schemas.events import ModelStateChanged, PredictionServed
+from services.predictor.batching import Batcher
+from services.predictor.requests import PREDICT, PredictAnswer, PredictBody, ServedModel
+from services.predictor.serving import Answer, Serving
+from shared.http.body import read_json
+from shared.http.documentation import REFUSALS, document, takes
+from shared.http.keys import bearer
+from shared.http.probes import probes
+from shared.http.problems import refusals
+from shared.http.validation import validate
+from shared.identity import ApiKey, Keyring, user_key
+from shared.log import Log
+from shared.policy import PolicyFile
+
+PREDICT_SECONDS = Histogram("learnback_predict_seconds", "From the body to the durable prediction", ["model"])
+DESCRIPTION = "Answers of each model's champion. An answer comes from exactly one version and says which."
+
+News = Callable[[], AsyncIterator[list[ModelStateChanged]]]
+
+
+@dataclass
+class Desk:
+    """What the route works with; the fields are the test seams."""
+
+    serving: Serving
+    batcher: Batcher
+    log: Log
+    keyring: Keyring
+    policies: PolicyFile
+    news: News
+    chance: random.Random = field(default_factory=random.SystemRandom)
+    followed: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether predictions can be logged and all models are as the topic says."""
+        return self.log.ready and self.followed
+
+    async def predict(self, body: PredictBody, key: ApiKey) -> PredictAnswer:
+        """Answer, and return when the prediction is durable: feedback on it will find it."""
+        rules = self.policies.of(body.model).serving
+        solicit = self.chance.random() < rules.solicit_rate  # drawn before the answer is known
+        with PREDICT_SECONDS.labels(body.model if body.model in self.serving.champions else "unknown").time():
+            answer = await self.batcher.answer(body.model, body.input, rules.top_k)
+            served = self._served(body, key, answer, solicit, rules.solicit_rate)
+            await self.log.append([served])
+        return PredictAnswer(
+            prediction_id=served.prediction_id,
+            model=answer.model,
+            version=answer.version,
+            output=answer.output,
+            scores=list(answer.scores),
+            solicit=solicit,
+        )
+
+    def _served(
+        self, body: PredictBody, key: ApiKey, answer: Answer, solicit: bool, solicit_rate: float
+    ) -> PredictionServed:
+        return PredictionServed(
+            event_id=uuid4().hex,
+            occurred_at=datetime.now(UTC),
+            source="predictor",
+            prediction_id=body.prediction_id or uuid4().hex,
+            model=answer.model,
+            version=answer.version,
+            input=body.input,
+            output=answer.output,
+            scores=answer.scores,
+            solicit=solicit,
+            solicit_rate=solicit_rate,
+            app=key.app,
+            user_key=None if body.user is None else user_key(self.keyring.secret, key.app, body.user),
+            tags=body.tags,
+        )
+
+    async def follow(self) -> None:
+        """Swap whenever a champion changes, between two batches."""
+        async for champions in self.news():
+            for state in champions:
+                await self.batcher.on_thread(lambda state=state: self.serving.serve(state))  # type: ignore[misc]
+            self.followed = True
+
+
+def create_app(desk: Desk) -> FastAPI:
+    """The app; its lifespan keeps the log, the batcher and the follower running."""
+
+    @contextlib.asynccontextmanager
+    async def prepare(_: FastAPI) -> AsyncIterator[None]:
+        async with desk.log.running():
+            tasks = [asyncio.create_task(desk.batcher.run()), asyncio.create_task(desk.follow())]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+                desk.batcher.close()
+
+    app = FastAPI(title="Learnback predictor", description=DESCRIPTION, lifespan=prepare, redirect_slashes=False)
+    app.include_router(probes(lambda: desk.ready))
+    refusals(app)
+    document(app)
+    ingest = bearer(desk.keyring, "ingest")
+
+    @app.post("/v1/predict", responses=REFUSALS, openapi_extra=takes(PREDICT))
+    async def predict(request: Request, key: ApiKey = Depends(ingest)) -> PredictAnswer:
+        """Answer one input."""
+        return await desk.predict(validate(PREDICT, await read_json(request)), key)
+
+    @app.get("/v1/models", responses=REFUSALS)
+    async def models(key: ApiKey = Depends(ingest)) -> list[ServedModel]:  # noqa: ARG001  (the key is the check)
+        """List the models that answer."""
+        return [
+            ServedModel(model=state.model, task=state.task, base=state.base, version=state.version)
+            for _, state in sorted(desk.serving.champions.items())
+        ]
+
+    return app
