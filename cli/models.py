@@ -13,7 +13,7 @@ from rich.table import Table
 from cli.birth import follow, listening
 from cli.collector import request_training
 from cli.examples import read_anchor, read_examples
-from cli.progress import TrainingBar
+from cli.progress import LiveBar, describe
 from schemas.events import Dataset, ModelCard, ModelStateChanged, Name, Task
 from shared.artifacts import ArtifactStore
 from shared.datasets import store_dataset
@@ -65,12 +65,12 @@ def add(
         console.print(f"Request {request_id}: {name} learns from {card.examples.rows} examples.", highlight=False)
         if no_wait:
             return
-        with TrainingBar(name, console) as bar:
+        with LiveBar(name, console, "waiting for the trainer") as bar:
             for news in follow(bus, follower, request_id):
                 if isinstance(news, ModelStateChanged):
                     version = news.version
                 else:
-                    bar.show(news)
+                    bar.show(news.step, news.steps, describe(news), is_news=news.state != "running")
     console.print(f"{name} serves with version {version}.", highlight=False)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from local.layout import HOST
+from local.layout import HOST, RunFolder
 from local.programs import Program
 from local.sessions import port_in_use
 from shared.errors import FatalError
@@ -44,6 +45,21 @@ def locked(path: Path) -> Iterator[None]:
         except BlockingIOError:
             raise FatalError(f"Another Learnback runs in {path.parent}; stop it, or use another folder.") from None
         yield
+
+
+def clear(run: RunFolder) -> None:
+    """Remove what an earlier run left in its folder.
+
+    Raises:
+        FatalError: another process runs there.
+    """
+    if run.root.exists():
+        with locked(run.root / "lock"):
+            for path in run.root.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+                elif path.name != "lock":
+                    path.unlink()
 
 
 @contextmanager

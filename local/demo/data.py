@@ -13,6 +13,7 @@ from pathlib import Path
 from cli.examples import read_rows
 from shared.datasets import Row
 from shared.errors import BadInputError
+from shared.text import normalise
 
 HELP_DESK = Path(__file__).parent / "data"
 KNOWN_SHARE = 0.6  # labels that the first version learns; the others begin to arrive halfway
@@ -28,7 +29,12 @@ class Story:
     anchor: tuple[Row, ...]
     stream: tuple[Row, ...]
     distinct: int
+    known: tuple[str, ...]
     labels: tuple[str, ...]
+
+    def labels_at(self, index: int) -> list[str]:
+        """The labels that users know of when a question of the stream is asked."""
+        return list(self.known if index < len(self.stream) // 2 else self.labels)
 
 
 def read_story(folder: Path, predictions: int, seed: int) -> Story:
@@ -72,7 +78,8 @@ def read_story(folder: Path, predictions: int, seed: int) -> Story:
         seeds,
         anchor,
         stream,
-        len({row.text for row in stream}),
+        len({normalise(row.text) for row in stream}),
+        tuple(known),
         tuple(labels),
     )
 

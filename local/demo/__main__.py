@@ -1,0 +1,64 @@
+"""Play the whole loop on this machine. Run as: python -m local.demo [--data FOLDER] [--report FILE] [--seed N]."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from local.demo.data import HELP_DESK, read_story
+from local.demo.play import Play, play
+from local.holds import clear
+from local.layout import Ports, run_folder
+from local.supervise import Stack, running
+from shared.errors import FatalError, LearnbackError
+from shared.settings import load
+
+FOLDER = Path(".learnback/demo")
+POLICY = Path(__file__).parent / "learnback.toml"
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--data", type=click.Path(path_type=Path), default=HELP_DESK, help="Folder with train and test.jsonl.")
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Also write the report here, as JSON.")
+@click.option("--seed", default=0, show_default=True, help="Of everything that the users draw.")
+@click.option("--predictions", default=10_000, show_default=True, type=click.IntRange(2_000), help="Asked in all.")
+@click.option("--rate", default=30.0, show_default=True, type=click.FloatRange(1), help="Asked a second, at the most.")
+def main(data: Path, report: Path | None, seed: int, predictions: int, rate: float) -> None:
+    """Simulated users ask and say what they think; the loop does the rest by itself."""
+    console = Console()
+    run, ports = run_folder(FOLDER), load(Ports)
+    try:
+        story = read_story(data, predictions, seed)
+        clear(run)
+        with running(run, ports, {"LEARNBACK_POLICY_FILE": str(POLICY.absolute())}) as stack:
+            stack.wait_ready()
+            console.print(f"\nboard  {ports.url('board')}\nlogs   {run.logs}\n", highlight=False)
+            result = play(Play(run, ports, POLICY, story, seed, rate), console)
+            console.print(result.table())
+            if report:
+                result.write(report)
+                console.print(f"The report is in {report}.", highlight=False)
+            failures = result.failures()
+            if failures:
+                raise FatalError(f"The loop did not close: {' '.join(failures)} See the logs in {run.logs}.")
+            _stay(stack, ports, console)
+    except KeyboardInterrupt:
+        console.print("Stopped.")
+    except LearnbackError as error:
+        sys.exit(str(error))
+
+
+def _stay(stack: Stack, ports: Ports, console: Console) -> None:
+    """Leave the board open until Ctrl-C, if there is a person to press it."""
+    if sys.stdin is None or sys.stdin.closed or not sys.stdin.isatty() or os.environ.get("CI"):
+        return
+    console.print(f"\nThe board stays open at {ports.url('board')} until Ctrl-C.", highlight=False)
+    stack.wait()
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m local.demo")

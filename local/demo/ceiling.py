@@ -1,0 +1,84 @@
+"""What the served answers are measured against: the first version, and one LoRA trained at once on all lessons.
+
+Served answers were given before their texts could teach anything, so the ceiling does not learn from the texts it is
+asked either: its lessons are all train-side examples that the loop had, without those whose text is in the test.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from sqlalchemy import Engine
+from sqlmodel import Session, col, select
+
+from services.trainer.increment import CANDIDATE, train
+from services.trainer.reports import Progress
+from services.trainer.snapshot import Lesson, Snapshot
+from shared.artifacts import ArtifactStore
+from shared.datasets import Row
+from shared.lm.classifier import Classifier
+from shared.lm.encoder import Encoder
+from shared.policy import Training
+from shared.tables import Example
+from shared.text import example_id
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Train-side examples and the inputs that their ids name."""
+
+    lessons: tuple[Lesson, ...]
+    texts: dict[str, str]
+
+
+def lessons_of(engine: Engine, model: str, test: Sequence[Row]) -> Lessons:
+    """All train-side examples of a model but those whose input is in the test."""
+    tested = {example_id(model, row.text) for row in test}
+    columns = select(Example.id, Example.target, Example.weight, Example.text)
+    with Session(engine) as session:
+        found = session.exec(columns.where(Example.model == model, Example.status == "train").order_by(col(Example.id)))
+        rows = [row for row in found if row[0] not in tested]
+    lessons = tuple(Lesson(id=id, target=target, weight=weight) for id, target, weight, _ in rows if target)
+    return Lessons(lessons, {id: text for id, _, _, text in rows})
+
+
+def joint_accuracy(
+    base: str, taught: Lessons, test: Sequence[Row], config: Training, show: Callable[[Progress], None]
+) -> float:
+    """Accuracy on the test of one LoRA trained on everything at once, as a model's first version is."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    snapshot = Snapshot(
+        request_id="ceiling",
+        model="ceiling",
+        task="classification",
+        base=base,
+        parent=None,
+        parent_manifest=None,
+        new=taught.lessons,
+        replay=(),
+        config=config,
+    )
+    encoder = Encoder(base)
+    trained = train(encoder, None, snapshot, taught.texts, show)
+    with tempfile.TemporaryDirectory() as folder:
+        encoder.save(CANDIDATE, trained.adapter, Path(folder))
+        trained.head.save(Path(folder))
+        return _accuracy(base, Path(folder), test)
+
+
+def version_accuracy(base: str, artifacts: ArtifactStore, version: str, test: Sequence[Row]) -> float:
+    """Accuracy on the test of a version from the artifact store."""
+    folder, _ = artifacts.get(f"versions/{version}")
+    return _accuracy(base, folder, test)
+
+
+def _accuracy(base: str, folder: Path, test: Sequence[Row]) -> float:
+    classifier = Classifier(base)
+    classifier.load("asked", folder)
+    answers = classifier.predict("asked", [row.text for row in test])
+    return sum(answer[0].label == row.label for answer, row in zip(answers, test, strict=True)) / len(test)

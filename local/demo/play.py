@@ -1,0 +1,157 @@
+"""One demo from the first version to the report. It starts no step of the loop: it adds a model, asks, and says."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from learnback import AsyncClient
+from rich.console import Console
+from sqlalchemy import Engine
+
+from cli.progress import LiveBar, describe_steps
+from local.demo.data import Story, write_rows
+from local.demo.report import Report
+from local.demo.stored import labels_of, training_speed, wait_stored
+from local.demo.users import MODEL, Traffic, Users
+from local.layout import Ports, RunFolder, environment
+from services.board.velocity import velocity
+from services.trainer.reports import Progress
+from shared.artifacts import ArtifactStore
+from shared.errors import FatalError
+from shared.identity import Keyring, read_secret
+from shared.policy import read_policy
+from shared.tables import open_database
+
+BASE = "all-MiniLM-L6-v2"
+LAST = 1000  # predictions at either end that the report compares
+STORED_S = 60.0
+SERVED_S = 30.0
+RECENT, SHOW_EVERY, LINE_EVERY_S = 500, 20, 10.0
+
+
+@dataclass(frozen=True)
+class Play:
+    """What is played, and where."""
+
+    run: RunFolder
+    ports: Ports
+    policy: Path
+    story: Story
+    seed: int
+    rate: float
+
+
+def play(demo: Play, console: Console) -> Report:
+    """Add the model, let the users ask, and report.
+
+    Raises:
+        FatalError: the model does not come to serve.
+    """
+    start = time.monotonic()
+    _add_model(demo)
+    key = Keyring(demo.run.keys_file, read_secret(demo.run.secret_file)).create(MODEL)
+    first = _served(demo.ports, key)
+    traffic = asyncio.run(_ask(demo, key, console))
+    engine = open_database(demo.run.database_url)
+    return _report(demo, first, traffic, engine, console, start)
+
+
+def _add_model(demo: Play) -> None:
+    """Make v0, as a person does: by the command."""
+    examples, anchor = demo.run.root / "examples.jsonl", demo.run.root / "anchor.jsonl"
+    write_rows(examples, demo.story.seeds)
+    write_rows(anchor, demo.story.anchor)
+    command = [sys.executable, "-m", "cli", "models", "add", MODEL, "--task", "classification", "--base", BASE]
+    command += ["--examples", str(examples), "--anchor", str(anchor)]
+    command += ["--collector", demo.ports.url("collector"), "--key-file", str(demo.run.board_key_file)]
+    if subprocess.run(command, env={**os.environ, **environment(demo.run, demo.ports)}).returncode:
+        raise FatalError(f"The first version did not come to serve. See the logs in {demo.run.logs}.")
+
+
+def _served(ports: Ports, key: str) -> str:
+    """The version that the predictor serves, as soon as it does."""
+    deadline = time.monotonic() + SERVED_S
+    with httpx.Client(base_url=ports.url("predictor"), headers={"Authorization": f"Bearer {key}"}) as http:
+        while time.monotonic() < deadline:
+            response = http.get("/v1/models")
+            versions = (
+                [one["version"] for one in response.json() if one["model"] == MODEL] if response.is_success else []
+            )
+            if versions:
+                return str(versions[0])
+            time.sleep(0.1)
+    raise FatalError(f"The predictor does not serve {MODEL}.")
+
+
+async def _ask(demo: Play, key: str, console: Console) -> Traffic:
+    ports = demo.ports
+    total = len(demo.story.stream)
+    with LiveBar("users", console, line_every_s=LINE_EVERY_S) as bar:
+
+        def show(traffic: Traffic) -> None:
+            if traffic.asked % SHOW_EVERY == 0:
+                bar.show(traffic.asked, total, _describe(traffic, total))
+
+        async with AsyncClient(ports.url("collector"), key, predictor_url=ports.url("predictor")) as client:
+            traffic = await Users(client, demo.story, demo.seed, show).play(demo.rate)
+        bar.show(total, total, _describe(traffic, total), is_news=True)
+    return traffic
+
+
+def _describe(traffic: Traffic, total: int) -> str:
+    recent = traffic.accuracy(traffic.asked - RECENT, traffic.asked)
+    return (
+        f"{traffic.asked:,} of {total:,} asked, {len(traffic.said):,} said something, {recent:.1%} of the last {RECENT}"
+        f" right, {len(traffic.versions) - 1} promotions"
+    )
+
+
+def _report(demo: Play, first: str, traffic: Traffic, engine: Engine, console: Console, start: float) -> Report:
+    from local.demo.ceiling import joint_accuracy, lessons_of, version_accuracy  # it takes seconds to import torch
+
+    story, end = demo.story, len(traffic.answers)
+    stored = wait_stored(engine, traffic, STORED_S)
+    test = story.stream[-LAST:]
+    lessons = lessons_of(engine, MODEL, test)
+    with LiveBar(f"ceiling: one LoRA on all {len(lessons.lessons):,} lessons", console) as bar:
+
+        def show(now: Progress) -> None:
+            line = describe_steps(now.step, now.steps, now.loss, now.examples_per_s, now.seconds_left)
+            bar.show(now.step, now.steps, line)
+
+        joint = joint_accuracy(BASE, lessons, test, read_policy(demo.policy).of(MODEL).training, show)
+    before = version_accuracy(BASE, ArtifactStore(f"file://{demo.run.artifacts}"), first, test)
+    reached = velocity(engine, MODEL)
+    return Report(
+        dataset=story.dataset,
+        predictions=end,
+        distinct_texts=story.distinct,
+        feedback_accepted=traffic.stats.accepted,
+        feedback_stored=stored.feedback,
+        lost=stored.lost,
+        duplicates=stored.duplicates,
+        increments=reached.increments,
+        promotions=reached.promotions,
+        rejections=reached.rejections,
+        inconclusive=reached.inconclusive,
+        accuracy_first_1000=traffic.accuracy(0, LAST),
+        accuracy_last_1000=traffic.accuracy(end - LAST, end),
+        accuracy_v0_last_1000=before,
+        accuracy_joint_ceiling=joint,
+        labels_at_start=len(story.known),
+        labels_at_end=len(labels_of(engine, traffic.versions[-1])),
+        corrections_fixed=reached.fix_times.fixed,
+        corrections_open=reached.fix_times.open,
+        feedback_to_fix_p50_s=reached.fix_times.p50_s,
+        feedback_to_fix_p95_s=reached.fix_times.p95_s,
+        train_examples_per_s=training_speed(engine),
+        swap_failed_requests=traffic.failed,
+        wall_s=time.monotonic() - start,
+    )

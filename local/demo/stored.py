@@ -1,0 +1,69 @@
+"""What SQL has of what the demo sent: nothing may be missing, nothing may be there twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, func
+from sqlmodel import Session, col, select
+
+from local.demo.users import MODEL, Traffic
+from shared.tables import FeedbackRow, Prediction, Version
+
+POLL_S = 0.3
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Counts of predictions and feedback together, but for `feedback`. `lost`: answered with 2xx and not in SQL."""
+
+    feedback: int
+    lost: int
+    duplicates: int
+
+
+def wait_stored(engine: Engine, traffic: Traffic, timeout_s: float) -> Stored:
+    """What is stored when nothing is missing any more, or when the time is over."""
+    deadline = time.monotonic() + timeout_s
+    while (stored := _count(engine, traffic)).lost and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    return stored
+
+
+def _count(engine: Engine, traffic: Traffic) -> Stored:
+    answered = {answer.prediction_id for answer in traffic.answers if answer}
+    with Session(engine) as session:
+        predictions = session.exec(select(Prediction.prediction_id).where(Prediction.model == MODEL)).all()
+        feedback = session.exec(select(FeedbackRow.event_id)).all()
+        judged = session.exec(select(func.count(func.distinct(col(FeedbackRow.prediction_id))))).one()
+    lost_feedback = max(0, traffic.stats.accepted - len(set(feedback) & set(traffic.said)))
+    return Stored(
+        feedback=len(feedback),
+        lost=len(answered - set(predictions)) + lost_feedback,
+        duplicates=_surplus(predictions, answered) + _surplus(feedback, set(traffic.said)) + len(feedback) - judged,
+    )
+
+
+def _surplus(stored: Collection[str], sent: set[str]) -> int:
+    """Rows beyond one for each event that was sent."""
+    return len(stored) - len(set(stored) & sent)
+
+
+def training_speed(engine: Engine) -> float | None:
+    """Examples per second over all increments after the first version; None without any."""
+    with Session(engine) as session:
+        rows = session.exec(
+            select(Version.examples_per_s, Version.train_seconds).where(
+                Version.model == MODEL, col(Version.parent).is_not(None)
+            )
+        ).all()
+    seconds = sum(took for _, took in rows)
+    return sum(speed * took for speed, took in rows) / seconds if seconds else None
+
+
+def labels_of(engine: Engine, version: str) -> list[str]:
+    """The labels that a version knows."""
+    with Session(engine) as session:
+        return session.get_one(Version, version).labels
