@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from uuid import uuid4
 
 from fastapi import Depends, FastAPI, Request
@@ -17,6 +18,7 @@ from schemas.events import ModelStateChanged, PredictionServed
 from services.predictor.batching import Batcher
 from services.predictor.requests import PREDICT, PredictAnswer, PredictBody, ServedModel
 from services.predictor.serving import Answer, Serving
+from shared.errors import UnavailableError
 from shared.http.body import read_json
 from shared.http.documentation import REFUSALS, document, takes
 from shared.http.keys import bearer
@@ -30,7 +32,9 @@ from shared.policy import PolicyFile
 PREDICT_SECONDS = Histogram("learnback_predict_seconds", "From the body to the durable prediction", ["model"])
 DESCRIPTION = "Answers of each model's champion. An answer comes from exactly one version and says which."
 
-News = Callable[[], AsyncIterator[list[ModelStateChanged]]]
+ANSWERS = REFUSALS | {404: {**REFUSALS[422], "description": "No model of that name serves here."}}
+
+News = Callable[[], AsyncGenerator[list[ModelStateChanged], None]]
 
 
 @dataclass
@@ -52,7 +56,14 @@ class Desk:
         return self.log.ready and self.followed
 
     async def predict(self, body: PredictBody, key: ApiKey) -> PredictAnswer:
-        """Answer, and return when the prediction is durable: feedback on it will find it."""
+        """Answer, and return when the prediction is durable: feedback on it will find it.
+
+        Raises:
+            UnavailableError: the models are not known yet, too many inputs wait, or Kafka does not confirm.
+            UnknownModelError: the model has no champion.
+        """
+        if not self.followed:
+            raise UnavailableError("It is not known yet which models there are; try again.")
         rules = self.policies.of(body.model).serving
         solicit = self.chance.random() < rules.solicit_rate  # drawn before the answer is known
         with PREDICT_SECONDS.labels(body.model if body.model in self.serving.champions else "unknown").time():
@@ -90,10 +101,11 @@ class Desk:
 
     async def follow(self) -> None:
         """Swap whenever a champion changes, between two batches."""
-        async for champions in self.news():
-            for state in champions:
-                await self.batcher.on_thread(lambda state=state: self.serving.serve(state))  # type: ignore[misc]
-            self.followed = True
+        async with contextlib.aclosing(self.news()) as news:
+            async for champions in news:
+                for state in champions:
+                    await self.batcher.on_thread(partial(self.serving.serve, state))
+                self.followed = True
 
 
 def create_app(desk: Desk) -> FastAPI:
@@ -117,7 +129,7 @@ def create_app(desk: Desk) -> FastAPI:
     document(app)
     ingest = bearer(desk.keyring, "ingest")
 
-    @app.post("/v1/predict", responses=REFUSALS, openapi_extra=takes(PREDICT))
+    @app.post("/v1/predict", responses=ANSWERS, openapi_extra=takes(PREDICT))
     async def predict(request: Request, key: ApiKey = Depends(ingest)) -> PredictAnswer:
         """Answer one input."""
         return await desk.predict(validate(PREDICT, await read_json(request)), key)

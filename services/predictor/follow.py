@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -20,25 +21,26 @@ RETRY_S = 2.0
 log = structlog.get_logger()
 
 
-async def champions(bus: Bus) -> AsyncIterator[list[ModelStateChanged]]:
+async def champions(bus: Bus) -> AsyncGenerator[list[ModelStateChanged], None]:
     """First one list with every model's champion (perhaps empty), then a list whenever something changed.
 
     When the broker goes away, it waits and starts over; a champion told twice changes nothing.
     """
     while True:
         try:
-            async for news in _follow(bus):
-                yield news
+            async with aclosing(_follow(bus)) as following:
+                async for news in following:
+                    yield news
         except KafkaError as error:
             log.warning("models_topic_away", error=type(error).__name__)
             await asyncio.sleep(RETRY_S)
 
 
-async def _follow(bus: Bus) -> AsyncIterator[list[ModelStateChanged]]:
+async def _follow(bus: Bus) -> AsyncGenerator[list[ModelStateChanged], None]:
     parts = [TopicPartition(bus.name(MODELS), part) for part in range(MODELS.partitions)]
     consumer = AIOKafkaConsumer(bootstrap_servers=bus.servers, enable_auto_commit=False, auto_offset_reset="earliest")
-    await consumer.start()
     try:
+        await consumer.start()
         consumer.assign(parts)
         await consumer.seek_to_beginning(*parts)
         ends = await consumer.end_offsets(parts)

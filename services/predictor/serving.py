@@ -14,13 +14,12 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from schemas.events import LabelScore, ModelStateChanged
 from shared.artifacts import ArtifactStore
-from shared.errors import ArtifactError, UnknownModelError
+from shared.errors import LearnbackError, UnknownModelError
 from shared.lm.classifier import Classifier
 
 SWAP_SECONDS = Histogram("learnback_swap_seconds", "From the news of a champion to its first answer", ["model"])
 SWAP_FAILED = Counter("learnback_swap_failed_total", "Champions that could not be loaded", ["model"])
 ADAPTER_INFO = Gauge("learnback_adapter_info", "1 for the version that answers", ["model", "version"])
-WARM_UP = ("warm up", "a longer text to warm up the kernels for the shapes that will come")
 
 log = structlog.get_logger()
 
@@ -61,9 +60,10 @@ class Serving:
         start = time.perf_counter()
         try:
             self._load(state)
-        except ArtifactError as error:
+        except Exception as error:  # whatever is wrong with the new one, the old one and the news must go on
+            reason = str(error) if isinstance(error, LearnbackError) else type(error).__name__
             SWAP_FAILED.labels(state.model).inc()
-            log.error("swap_refused", model=state.model, version=state.version, reason=str(error))
+            log.error("swap_refused", model=state.model, version=state.version, reason=reason)
             return False
         self._champions[state.model] = state
         if old:
@@ -90,6 +90,4 @@ class Serving:
         folder, _ = self._artifacts.get(f"versions/{state.version}", state.manifest_sha256)
         if state.base not in self._classifiers:
             self._classifiers[state.base] = Classifier(state.base)
-        classifier = self._classifiers[state.base]
-        classifier.load(state.version, folder)
-        classifier.predict(state.version, WARM_UP)
+        self._classifiers[state.base].load(state.version, folder)

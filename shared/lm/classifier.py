@@ -9,14 +9,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import Field, TypeAdapter, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from schemas.events import LabelScore
+from schemas.events import Label, LabelScore
 from shared.errors import ArtifactError
 from shared.lm.encoder import Encoder, finite
+
+LABELS: TypeAdapter[tuple[str, ...]] = TypeAdapter(Annotated[tuple[Label, ...], Field(min_length=1)])
+PROBE = ("warm up", "a longer text to warm up the kernels for the shapes that will come")
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,16 @@ class Head:
         """Read a head.
 
         Raises:
-            ArtifactError: labels and tensors do not fit each other, or a value is not finite.
+            ArtifactError: labels and tensors cannot be read or do not fit each other, or a value is not finite.
         """
-        labels = tuple(json.loads((folder / "labels.json").read_text("utf-8")))
+        try:
+            labels = LABELS.validate_json((folder / "labels.json").read_bytes())
+        except (OSError, ValidationError) as error:
+            raise ArtifactError(f"{folder.name}/labels.json holds no labels ({type(error).__name__}).") from None
         weights = finite(folder / "head.safetensors")
-        if set(weights) != {"weight", "bias"} or not len(labels) == len(weights["weight"]) == len(weights["bias"]):
+        shapes = {name: (value.dtype, value.shape[:1], value.dim()) for name, value in weights.items()}
+        rows = torch.Size([len(set(labels))])
+        if shapes != {"weight": (torch.float32, rows, 2), "bias": (torch.float32, rows, 1)}:
             raise ArtifactError(f"{folder.name}: head and labels do not fit each other.")
         return cls(labels, weights["weight"], weights["bias"])
 
@@ -64,7 +74,7 @@ class Classifier:
         return frozenset(self._heads)
 
     def load(self, version: str, folder: Path) -> None:
-        """Make a version ready to answer; loading it again does nothing.
+        """Make a version ready to answer, warmed up by a probe; loading it again does nothing.
 
         Raises:
             ArtifactError: its files cannot be trusted; nothing has changed.
@@ -76,6 +86,11 @@ class Classifier:
             raise ArtifactError(f"{version}: its head does not fit the base {self.encoder.base}.")
         self.encoder.load(version, folder)
         self._heads[version] = head
+        try:
+            self.predict(version, PROBE)
+        except ArtifactError:
+            self.drop(version)
+            raise
 
     def drop(self, version: str) -> None:
         """Forget a version."""
@@ -87,11 +102,17 @@ class Classifier:
         return self._heads[version].labels
 
     def predict(self, version: str, texts: Sequence[str], top_k: int = 1) -> list[tuple[LabelScore, ...]]:
-        """The `top_k` labels of each text with their probabilities, highest first."""
+        """The `top_k` labels of each text with their probabilities, highest first.
+
+        Raises:
+            ArtifactError: the version's weights, finite as they are, overflow on a text.
+        """
         head = self._heads[version]
         vectors = self.encoder.embed(self.encoder.tokens(texts), version)
         with torch.inference_mode():
             top = head.logits(vectors).softmax(-1).topk(min(top_k, len(head.labels)))
+        if not torch.isfinite(top.values).all():  # NaN would pass the min() below as a belief of 1
+            raise ArtifactError(f"{version}: its answers are not finite.")
         return [
             tuple(
                 LabelScore(label=head.labels[index], score=min(1.0, score))

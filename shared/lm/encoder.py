@@ -27,6 +27,7 @@ from shared.lm.bases import locate
 
 MAX_TOKENS = 128  # MiniLM was trained on 128; longer inputs are cut, as sentence-transformers does
 EMBED_BATCH = 64  # on two cores throughput is flat from 32 to 128; 64 keeps a swap's wait short
+PROBES = 5  # the best of so many: the first pays for warm-up, others may have lost the core to a neighbour
 _LAYER = re.compile(r"\blayers?\.(\d+)\.")
 _CONFIG_KEYS = {"peft_type", "r", "lora_alpha", "target_modules"}
 
@@ -59,11 +60,7 @@ class Encoder:
     def create(self, adapter: str, rank: int, layers: int) -> None:
         """Add a fresh, trainable adapter of the given rank on the top layers; it changes nothing until trained."""
         config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=self._targets(layers), lora_dropout=0.0)
-        if isinstance(self._model, PeftModel):
-            self._model.add_adapter(adapter, config)
-        else:
-            self._model = get_peft_model(self._model, config, adapter_name=adapter)
-        self._adapters.add(adapter)
+        self._add(adapter, config)
 
     def load(self, adapter: str, folder: Path) -> None:
         """Add an adapter from the files that `save` wrote.
@@ -71,19 +68,14 @@ class Encoder:
         Raises:
             ArtifactError: the files are not a LoRA adapter for this base, or hold a value that is not finite.
         """
-        config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
-        if set(config) != _CONFIG_KEYS or config["peft_type"] != "LORA":
-            raise ArtifactError(f"{folder.name}/adapter_config.json is not a LoRA adapter of Learnback.")
         weights = finite(folder / "adapter_model.safetensors")
-        lora = LoraConfig(r=config["r"], lora_alpha=config["lora_alpha"], target_modules=config["target_modules"])
-        if isinstance(self._model, PeftModel):
-            self._model.add_adapter(adapter, lora)
-        else:
-            self._model = get_peft_model(self._model, lora, adapter_name=adapter)
-        self._adapters.add(adapter)
-        if set(weights) != set(self.weights(adapter)):
+        try:
+            self._add(adapter, _lora(folder / "adapter_config.json"))
+        except Exception as error:  # peft says by KeyError, ValueError or an error of its own what does not fit
+            raise ArtifactError(f"{folder.name} is no adapter for {self.base} ({type(error).__name__}).") from None
+        if _shapes(weights) != _shapes(self.weights(adapter)):
             self.drop(adapter)
-            raise ArtifactError(f"{folder.name} does not fit the base {self.base}: its tensors have other names.")
+            raise ArtifactError(f"{folder.name} does not fit the base {self.base}: its tensors are others.")
         self.set_weights(adapter, weights)
 
     def save(self, adapter: str, weights: Weights, folder: Path) -> None:
@@ -100,11 +92,12 @@ class Encoder:
 
     def drop(self, adapter: str) -> None:
         """Forget an adapter."""
-        if len(self._adapters) > 1:
+        self._adapters.discard(adapter)
+        if self._adapters:
+            self._model.set_adapter(next(iter(self._adapters)))  # peft warns when the active one goes
             self._model.delete_adapter(adapter)
         else:
             self._model = self._model.unload()
-        self._adapters.discard(adapter)
 
     def weights(self, adapter: str) -> Weights:
         """A copy of an adapter's tensors, by peft's names."""
@@ -156,6 +149,13 @@ class Encoder:
                 vectors[rows] = self.forward([tokens[row] for row in rows])
         return vectors
 
+    def _add(self, adapter: str, config: LoraConfig) -> None:
+        if isinstance(self._model, PeftModel):
+            self._model.add_adapter(adapter, config)
+        else:
+            self._model = get_peft_model(self._model, config, adapter_name=adapter)
+        self._adapters.add(adapter)
+
     def _targets(self, layers: int) -> list[str]:
         """Full names of the linear maps in the top layers."""
         lowest = self._layers - layers
@@ -168,13 +168,24 @@ class Encoder:
     def _bf16_pays(self) -> bool:
         """Whether bfloat16 is faster here: without avx512_bf16 or AMX it is slower than float32 (pytorch#86550)."""
         batch = [[1] * 16] * 16
-        seconds = {}
-        for self.bf16 in (False, True, False, True):  # each twice: the first pass pays for warm-up
+        seconds = {False: float("inf"), True: float("inf")}
+        for self.bf16 in (False, True) * PROBES:
             start = time.perf_counter()
             with torch.inference_mode():
                 self.forward(batch)
-            seconds[self.bf16] = time.perf_counter() - start
+            seconds[self.bf16] = min(seconds[self.bf16], time.perf_counter() - start)
         return seconds[True] < seconds[False]
+
+
+def _lora(path: Path) -> LoraConfig:
+    fields = json.loads(path.read_text("utf-8"))
+    if set(fields) != _CONFIG_KEYS or fields["peft_type"] != "LORA":
+        raise ValueError("its configuration is not a LoRA adapter of Learnback")
+    return LoraConfig(r=fields["r"], lora_alpha=fields["lora_alpha"], target_modules=fields["target_modules"])
+
+
+def _shapes(weights: Weights) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in weights.items()}
 
 
 def finite(path: Path) -> Weights:

@@ -1,0 +1,185 @@
+"""A predictor over ASGI for its tests: real weights, the product's app, and fakes at its seams (log, news, chance)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import threading
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from schemas.events import Event, ModelStateChanged, PredictionServed
+from services.predictor.app import Desk, create_app
+from services.predictor.batching import Batcher
+from services.predictor.serving import Answer, Serving
+from shared.artifacts import ArtifactStore
+from shared.errors import UnavailableError
+from shared.identity import Keyring
+from shared.policy import PolicyFile
+from tests.weights import MODEL, ROWS, Version, make_version
+
+SECRET = b"s" * 64
+SECOND = [(text, f"{label} II") for text, label in ROWS]  # the labels tell which version really answered
+TRUTH = dict(ROWS)
+
+
+class Watched(Serving):
+    """Notes the inputs of each forward, and fails for the models that are to fail."""
+
+    def __init__(self, artifacts: ArtifactStore) -> None:
+        super().__init__(artifacts)
+        self.forwards: list[list[str]] = []
+        self.broken: set[str] = set()
+
+    def answer(self, model: str, inputs: Sequence[str], top_k: int) -> list[Answer]:
+        self.forwards.append(list(inputs))
+        if model in self.broken:
+            raise RuntimeError("the kernel did not like it")
+        return super().answer(model, inputs, top_k)
+
+
+@dataclass
+class House:
+    """Two versions of one model in a store, and a base in memory for all tests of a module."""
+
+    folder: Path
+    store: ArtifactStore
+    first: Version
+    second: Version
+    serving: Watched
+
+    @classmethod
+    def build(cls, folder: Path) -> House:
+        """Train both versions."""
+        store = ArtifactStore(f"file://{folder}/artifacts")
+        return cls(folder, store, make_version(store, ROWS), make_version(store, SECOND), Watched(store))
+
+    def says(self, version: str, text: str) -> str:
+        """What a version has learned to answer."""
+        return dict(SECOND if version == self.second.id else ROWS)[text]
+
+    def start_over(self) -> None:
+        """Let the first version serve, whatever a test has done before."""
+        self.serving.forwards.clear()
+        self.serving.broken.clear()
+        assert self.serving.serve(self.first.champion())
+
+
+class Memory:
+    """A log in memory, which can be away."""
+
+    def __init__(self) -> None:
+        self.events: list[PredictionServed] = []
+        self.ready = True
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        yield
+
+    async def append(self, events: Sequence[Event]) -> None:
+        if not self.ready:
+            raise UnavailableError("The log is away.")
+        self.events += [event for event in events if isinstance(event, PredictionServed)]
+
+
+class Draws(random.Random):
+    """Chance that counts: a request that has drawn is in the queue."""
+
+    drawn = 0
+
+    def random(self) -> float:
+        self.drawn += 1
+        return super().random()
+
+
+class News:
+    """The models topic: what a test puts is what the predictor hears."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[list[ModelStateChanged]] = asyncio.Queue()
+
+    async def __call__(self) -> AsyncGenerator[list[ModelStateChanged], None]:
+        while True:
+            yield await self.queue.get()
+
+    def tell(self, *states: ModelStateChanged) -> None:
+        self.queue.put_nowait(list(states))
+
+
+@dataclass
+class Running:
+    """A running predictor, and a client with its keys."""
+
+    desk: Desk
+    chance: Draws
+    log: Memory
+    news: News
+    http: httpx.AsyncClient
+    ingest: str
+    review: str
+
+    async def post(self, body: Any, **headers: str) -> httpx.Response:
+        sent = {"Authorization": f"Bearer {self.ingest}", "Content-Type": "application/json", **headers}
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return await self.http.post("/v1/predict", content=raw, headers=sent)
+
+    async def predict(self, *inputs: str, model: str = MODEL) -> list[httpx.Response]:
+        """Ask for all inputs at the same moment."""
+        return await asyncio.gather(*[self.post({"model": model, "input": text}) for text in inputs])
+
+    async def queue(self, *inputs: str, model: str = MODEL) -> list[asyncio.Task[httpx.Response]]:
+        """Ask while the thread is busy, and return when all inputs wait."""
+        wanted = self.chance.drawn + len(inputs)
+        asked = [asyncio.create_task(self.post({"model": model, "input": text})) for text in inputs]
+        await self.until(lambda: self.chance.drawn == wanted)
+        return asked
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline, "It did not happen in time."
+            await asyncio.sleep(0.005)
+
+    @contextlib.asynccontextmanager
+    async def busy(self) -> AsyncIterator[None]:
+        """Keep the computing thread occupied, so that inputs queue up."""
+        done = threading.Event()
+        work = asyncio.ensure_future(self.desk.batcher.on_thread(lambda: done.wait(20)))
+        try:
+            yield
+        finally:
+            done.set()
+            await work
+
+
+@contextlib.asynccontextmanager
+async def predictor(
+    house: House,
+    folder: Path,
+    *news: ModelStateChanged,
+    policies: PolicyFile | None = None,
+    seed: int = 1,
+    max_queue: int = 512,
+    silent: bool = False,
+) -> AsyncIterator[Running]:
+    """A predictor that has heard these news, unless the topic is silent."""
+    keyring = Keyring(folder / "keys.json", SECRET)
+    keys = keyring.create("shop"), keyring.create("office", frozenset({"review"}))
+    log, heard, chance = Memory(), News(), Draws(seed)
+    batcher = Batcher(house.serving, 32, max_queue)
+    desk = Desk(house.serving, batcher, log, keyring, policies or PolicyFile(), heard, chance)
+    app = create_app(desk)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://p") as client:
+        running = Running(desk, chance, log, heard, client, *keys)
+        if not silent:
+            heard.tell(*news)
+            await running.until(lambda: desk.followed)
+        yield running
