@@ -1,23 +1,23 @@
-"""Write what documents the topics from their table: `schemas/asyncapi.yaml` and the table in the README.
+"""Write what documents the code from it: `schemas/asyncapi.yaml`, the topics in the README, the policy in the docs.
 
 Run as: python -m cli.documents (`make schemas`).
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from schemas.events import EVENTS
+from shared.policy import Policy
 from shared.topics import TOPICS, Topic
 
 ROOT = Path(__file__).parent.parent
 ASYNCAPI, README = ROOT / "schemas" / "asyncapi.yaml", ROOT / "README.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
 PREFIX = "learnback"
-MARKERS = re.compile(r"(<!-- topics -->\n).*?(<!-- /topics -->)", re.DOTALL)
 CLOUDEVENT = ("ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time", "ce_subject", "content-type")
 
 
@@ -34,9 +34,28 @@ def topic_table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def with_topic_table(readme: str) -> str:
-    """The README with the table between its markers."""
-    return MARKERS.sub(lambda found: f"{found[1]}{topic_table()}{found[2]}", readme)
+def policy_table() -> str:
+    """Every setting of `learnback.toml` as a Markdown table."""
+    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    for section, made in Policy.model_fields.items():
+        for name, field in type(made.default).model_fields.items():
+            default = list(field.default) if isinstance(field.default, tuple) else field.default
+            rows.append(f"| `{section}.{name}` | {default} | {field.description or name.replace('_', ' ')} |")
+    return "\n".join(rows) + "\n"
+
+
+def between(marker: str, table: str, document: str) -> str:
+    """The document with the table between its markers.
+
+    Raises:
+        ValueError: the document has lost them.
+    """
+    first, last = f"<!-- {marker} -->\n", f"<!-- /{marker} -->"
+    before, found, rest = document.partition(first)
+    _, end, after = rest.partition(last)
+    if not (found and end):
+        raise ValueError(f"The document has lost its markers {first.strip()} and {last}.")
+    return f"{before}{first}{table}{last}{after}"
 
 
 def asyncapi() -> str:
@@ -99,5 +118,6 @@ def _headers() -> dict[str, Any]:
 
 if __name__ == "__main__":
     ASYNCAPI.write_text(asyncapi(), "utf-8")
-    README.write_text(with_topic_table(README.read_text("utf-8")), "utf-8")
-    print("schemas/asyncapi.yaml and the README's table of topics are written")
+    README.write_text(between("topics", topic_table(), README.read_text("utf-8")), "utf-8")
+    OPERATIONS.write_text(between("policy", policy_table(), OPERATIONS.read_text("utf-8")), "utf-8")
+    print("schemas/asyncapi.yaml, the topics in README.md and the policy in docs/operations.md are written")

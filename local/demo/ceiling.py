@@ -6,7 +6,6 @@ asked either: its lessons are all train-side examples that the loop had, without
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import torch
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
+from local.layout import threads
 from services.trainer.increment import CANDIDATE, train
 from services.trainer.reports import Progress
 from services.trainer.snapshot import Lesson, Snapshot
@@ -51,7 +51,7 @@ def joint_accuracy(
     base: str, taught: Lessons, test: Sequence[Row], config: Training, show: Callable[[Progress], None]
 ) -> float:
     """Accuracy on the test of one LoRA trained on everything at once, as a model's first version is."""
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(threads())
     snapshot = Snapshot(
         request_id="ceiling",
         model="ceiling",

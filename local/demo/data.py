@@ -13,7 +13,7 @@ from pathlib import Path
 from cli.examples import read_rows
 from shared.datasets import Row
 from shared.errors import BadInputError
-from shared.text import normalise
+from shared.text import fingerprint, normalise
 
 HELP_DESK = Path(__file__).parent / "data"
 KNOWN_SHARE = 0.6  # labels that the first version learns; the others begin to arrive halfway
@@ -63,9 +63,10 @@ def read_story(folder: Path, predictions: int, seed: int) -> Story:
     labels = sorted(by_label)
     chance.shuffle(labels)
     known = labels[: round(KNOWN_SHARE * len(labels))]
-    seeds = tuple(row for label in known for row in by_label[label][:SEEDS])
-    anchor = tuple(row for label in known for row in by_label[label][SEEDS : SEEDS + ANCHORS])
-    before = [row for label in known for row in by_label[label][SEEDS + ANCHORS :]]
+    taken: set[str] = set()
+    seeds = tuple(row for label in known for row in _take(by_label[label], SEEDS, taken))
+    anchor = tuple(row for label in known for row in _take(by_label[label], ANCHORS, taken))
+    before = [row for label in known for row in by_label[label]]
     new = [row for label in labels[len(known) :] for row in by_label[label]]
     chance.shuffle(before)
     half = predictions // 2
@@ -88,6 +89,17 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Write rows as JSONL."""
     lines = (json.dumps({"text": row.text, "label": row.label}, ensure_ascii=False) for row in rows)
     path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+
+
+def _take(rows: list[Row], count: int, taken: set[str]) -> list[Row]:
+    """Take the first `count` rows that nearly repeat nothing that was taken before; they leave the list."""
+    found: list[Row] = []
+    for row in list(rows):
+        if len(found) < count and fingerprint(row.text) not in taken:
+            taken.add(fingerprint(row.text))
+            found.append(row)
+            rows.remove(row)
+    return found
 
 
 def _rounds(rows: Sequence[Row], chance: random.Random) -> Iterator[Row]:

@@ -19,7 +19,7 @@ from cli.progress import LiveBar, describe_steps
 from local.demo.data import Story, write_rows
 from local.demo.report import Report
 from local.demo.stored import labels_of, training_speed, wait_stored
-from local.demo.users import MODEL, Traffic, Users
+from local.demo.users import Traffic, Users
 from local.layout import Ports, RunFolder, environment
 from services.board.velocity import velocity
 from services.trainer.reports import Progress
@@ -29,7 +29,7 @@ from shared.identity import Keyring, read_secret
 from shared.policy import read_policy
 from shared.tables import open_database
 
-BASE = "all-MiniLM-L6-v2"
+MODEL, BASE = "demo", "all-MiniLM-L6-v2"
 LAST = 1000  # predictions at either end that the report compares
 STORED_S = 60.0
 SERVED_S = 30.0
@@ -55,39 +55,36 @@ def play(demo: Play, console: Console) -> Report:
         FatalError: the model does not come to serve.
     """
     start = time.monotonic()
-    _add_model(demo)
     key = Keyring(demo.run.keys_file, read_secret(demo.run.secret_file)).create(MODEL)
-    first = _served(demo.ports, key)
+    first = add_model(demo.run, demo.ports, MODEL, demo.story, key)
     traffic = asyncio.run(_ask(demo, key, console))
     engine = open_database(demo.run.database_url)
     return _report(demo, first, traffic, engine, console, start)
 
 
-def _add_model(demo: Play) -> None:
-    """Make v0, as a person does: by the command."""
-    examples, anchor = demo.run.root / "examples.jsonl", demo.run.root / "anchor.jsonl"
-    write_rows(examples, demo.story.seeds)
-    write_rows(anchor, demo.story.anchor)
-    command = [sys.executable, "-m", "cli", "models", "add", MODEL, "--task", "classification", "--base", BASE]
+def add_model(run: RunFolder, ports: Ports, model: str, story: Story, key: str) -> str:
+    """Make v0, as a person does: by the command. Returns its version as soon as the predictor serves it.
+
+    Raises:
+        FatalError: it does not come to serve.
+    """
+    examples, anchor = run.root / f"{model}-examples.jsonl", run.root / f"{model}-anchor.jsonl"
+    write_rows(examples, story.seeds)
+    write_rows(anchor, story.anchor)
+    command = [sys.executable, "-m", "cli", "models", "add", model, "--task", "classification", "--base", BASE]
     command += ["--examples", str(examples), "--anchor", str(anchor)]
-    command += ["--collector", demo.ports.url("collector"), "--key-file", str(demo.run.board_key_file)]
-    if subprocess.run(command, env={**os.environ, **environment(demo.run, demo.ports)}).returncode:
-        raise FatalError(f"The first version did not come to serve. See the logs in {demo.run.logs}.")
-
-
-def _served(ports: Ports, key: str) -> str:
-    """The version that the predictor serves, as soon as it does."""
+    command += ["--collector", ports.url("collector"), "--key-file", str(run.board_key_file)]
+    if subprocess.run(command, env={**os.environ, **environment(run, ports)}).returncode:
+        raise FatalError(f"The first version did not come to serve. See the logs in {run.logs}.")
     deadline = time.monotonic() + SERVED_S
     with httpx.Client(base_url=ports.url("predictor"), headers={"Authorization": f"Bearer {key}"}) as http:
         while time.monotonic() < deadline:
             response = http.get("/v1/models")
-            versions = (
-                [one["version"] for one in response.json() if one["model"] == MODEL] if response.is_success else []
-            )
-            if versions:
-                return str(versions[0])
+            served = response.json() if response.is_success else []
+            if versions := [str(one["version"]) for one in served if one["model"] == model]:
+                return versions[0]
             time.sleep(0.1)
-    raise FatalError(f"The predictor does not serve {MODEL}.")
+    raise FatalError(f"The predictor does not serve {model}.")
 
 
 async def _ask(demo: Play, key: str, console: Console) -> Traffic:
@@ -100,7 +97,8 @@ async def _ask(demo: Play, key: str, console: Console) -> Traffic:
                 bar.show(traffic.asked, total, _describe(traffic, total))
 
         async with AsyncClient(ports.url("collector"), key, predictor_url=ports.url("predictor")) as client:
-            traffic = await Users(client, demo.story, demo.seed, show).play(demo.rate)
+            users = Users(client, MODEL, demo.story, demo.seed, show)
+            traffic = await users.play(demo.rate)
         bar.show(total, total, _describe(traffic, total), is_news=True)
     return traffic
 
@@ -117,7 +115,7 @@ def _report(demo: Play, first: str, traffic: Traffic, engine: Engine, console: C
     from local.demo.ceiling import joint_accuracy, lessons_of, version_accuracy  # it takes seconds to import torch
 
     story, end = demo.story, len(traffic.answers)
-    stored = wait_stored(engine, traffic, STORED_S)
+    stored = wait_stored(engine, MODEL, traffic, STORED_S)
     test = story.stream[-LAST:]
     lessons = lessons_of(engine, MODEL, test)
     with LiveBar(f"ceiling: one LoRA on all {len(lessons.lessons):,} lessons", console) as bar:
@@ -151,7 +149,7 @@ def _report(demo: Play, first: str, traffic: Traffic, engine: Engine, console: C
         corrections_open=reached.fix_times.open,
         feedback_to_fix_p50_s=reached.fix_times.p50_s,
         feedback_to_fix_p95_s=reached.fix_times.p95_s,
-        train_examples_per_s=training_speed(engine),
+        train_examples_per_s=training_speed(engine, MODEL),
         swap_failed_requests=traffic.failed,
         wall_s=time.monotonic() - start,
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, func
 from sqlmodel import Session, col, select
 
-from local.demo.users import MODEL, Traffic
+from local.demo.users import Traffic
 from shared.tables import FeedbackRow, Prediction, Version
 
 POLL_S = 0.3
@@ -24,20 +24,21 @@ class Stored:
     duplicates: int
 
 
-def wait_stored(engine: Engine, traffic: Traffic, timeout_s: float) -> Stored:
-    """What is stored when nothing is missing any more, or when the time is over."""
+def wait_stored(engine: Engine, model: str, traffic: Traffic, timeout_s: float) -> Stored:
+    """What is stored of a model's traffic when nothing is missing any more, or when the time is over."""
     deadline = time.monotonic() + timeout_s
-    while (stored := _count(engine, traffic)).lost and time.monotonic() < deadline:
+    while (stored := _count(engine, model, traffic)).lost and time.monotonic() < deadline:
         time.sleep(POLL_S)
     return stored
 
 
-def _count(engine: Engine, traffic: Traffic) -> Stored:
+def _count(engine: Engine, model: str, traffic: Traffic) -> Stored:
     answered = {answer.prediction_id for answer in traffic.answers if answer}
     with Session(engine) as session:
-        predictions = session.exec(select(Prediction.prediction_id).where(Prediction.model == MODEL)).all()
-        feedback = session.exec(select(FeedbackRow.event_id)).all()
-        judged = session.exec(select(func.count(func.distinct(col(FeedbackRow.prediction_id))))).one()
+        predictions = session.exec(select(Prediction.prediction_id).where(Prediction.model == model)).all()
+        mine = col(FeedbackRow.prediction_id).like(f"{model}-%")
+        feedback = session.exec(select(FeedbackRow.event_id).where(mine)).all()
+        judged = session.exec(select(func.count(func.distinct(col(FeedbackRow.prediction_id)))).where(mine)).one()
     lost_feedback = max(0, traffic.stats.accepted - len(set(feedback) & set(traffic.said)))
     return Stored(
         feedback=len(feedback),
@@ -51,12 +52,12 @@ def _surplus(stored: Collection[str], sent: set[str]) -> int:
     return len(stored) - len(set(stored) & sent)
 
 
-def training_speed(engine: Engine) -> float | None:
+def training_speed(engine: Engine, model: str) -> float | None:
     """Examples per second over all increments after the first version; None without any."""
     with Session(engine) as session:
         rows = session.exec(
             select(Version.examples_per_s, Version.train_seconds).where(
-                Version.model == MODEL, col(Version.parent).is_not(None)
+                Version.model == model, col(Version.parent).is_not(None)
             )
         ).all()
     seconds = sum(took for _, took in rows)

@@ -13,7 +13,6 @@ from learnback import AsyncClient, LearnbackError, Prediction, Stats
 from local.demo.data import Story
 from shared.datasets import Row
 
-MODEL = "demo"
 PEOPLE = 600  # with fewer of them the daily cap on what one user may teach would bind, as it should
 WRONG_SHARE = 0.03  # of all labels that users give
 REPORTED_ERRORS, REPORTED_SUCCESSES = 0.6, 0.05  # of the answers that nobody asked about
@@ -72,12 +71,24 @@ def opinion(answer: Prediction, row: Row, labels: list[str], chance: random.Rand
     return Saying(correction=given) if chance.random() < 0.5 else Saying(thumbs="down")
 
 
+Opinion = Callable[[Prediction, Row, list[str], random.Random], Saying | None]
+
+
 class Users:
     """The users of one app, and the app itself: it asks the predictor, and posts what they say to the collector."""
 
-    def __init__(self, client: AsyncClient, story: Story, seed: int, show: Callable[[Traffic], None]) -> None:
-        """`show` is told of the traffic after each answer."""
-        self._client, self._story, self._seed, self._show = client, story, seed, show
+    def __init__(
+        self,
+        client: AsyncClient,
+        model: str,
+        story: Story,
+        seed: int,
+        show: Callable[[Traffic], None] = lambda _: None,
+        opinion: Opinion = opinion,
+    ) -> None:
+        """`show` is told of the traffic after each answer; `opinion` is what users say of one."""
+        self._client, self._model, self._story, self._seed = client, model, story, seed
+        self._show, self._opinion = show, opinion
         self._traffic = Traffic([None] * len(story.stream), story.stream)
         self._room = asyncio.Semaphore(MOST_AT_ONCE)
 
@@ -98,14 +109,16 @@ class Users:
         row, chance = self._story.stream[index], random.Random(f"{self._seed}/{index}")
         user = f"user-{chance.randrange(PEOPLE)}"
         try:
-            answer = await self._client.predict(MODEL, row.text, prediction_id=f"p{index:06}", user=user)
+            answer = await self._client.predict(
+                self._model, row.text, prediction_id=f"{self._model}-{index:06}", user=user
+            )
         except LearnbackError:
             return
         finally:
             self._room.release()
         self._traffic.answers[index] = answer
         self._show(self._traffic)
-        saying = opinion(answer, row, self._story.labels_at(index), chance)
+        saying = self._opinion(answer, row, self._story.labels_at(index), chance)
         if saying is not None:
             await asyncio.sleep(chance.uniform(*THINKS_S))
             self._traffic.said.append(await self._say(answer, saying, user))

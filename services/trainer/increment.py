@@ -25,7 +25,6 @@ from shared.policy import Training
 
 CANDIDATE = "candidate"
 HEAD_SCALE = 20.0  # length of a fresh head row on unit vectors: cosine 1 vs .7 becomes six logits apart (docs/log.md)
-MOST_BALANCE = 4.0  # beyond this a handful of new rows would drown in its own noise
 DEV_MIN_PER_LABEL = 4  # a label with fewer rows cannot spare one to choose λ
 
 
@@ -57,8 +56,7 @@ def train(
     lessons = (*snapshot.new, *snapshot.replay)
     tokens = encoder.tokens([texts[lesson.id] for lesson in lessons])
     head = _start(encoder, parent, lessons, tokens, config)
-    new, replay = len(snapshot.new), len(snapshot.replay)
-    rows = _rows(lessons, tokens, head.labels, [balance(new, replay)] * new + [1.0] * replay)
+    rows = _rows(lessons, tokens, head.labels)
     dev_indices = dev_split(lessons, config.dev_share) if parent else frozenset()
     dev = rows.take(sorted(dev_indices))
     lesson_rows = rows.take([index for index in range(len(lessons)) if index not in dev_indices])
@@ -117,14 +115,14 @@ def _start(
     return grow(head, vectors, [lessons[index].target for index in unknown])
 
 
-def balance(new: int, replay: int) -> float:
-    """How much more a new row counts than a replayed one, so that both halves weigh alike in training and on dev."""
-    return min(MOST_BALANCE, max(1.0, replay / new)) if new else 1.0
+def _rows(lessons: Sequence[Lesson], tokens: list[list[int]], labels: Sequence[str]) -> Rows:
+    """Rows in which every lesson counts by its weight alone.
 
-
-def _rows(lessons: Sequence[Lesson], tokens: list[list[int]], labels: Sequence[str], balances: Sequence[float]) -> Rows:
+    New ones are not raised to the size of the replay: they are what the champion got wrong, hard and noisy, and an
+    increment that leans on them loses what it knew (docs/log.md).
+    """
     index = {label: number for number, label in enumerate(labels)}
-    weights = torch.tensor([lesson.weight * balance for lesson, balance in zip(lessons, balances, strict=True)])
+    weights = torch.tensor([lesson.weight for lesson in lessons])
     return Rows(tokens, torch.tensor([index[lesson.target] for lesson in lessons]), weights / weights.mean())
 
 

@@ -36,7 +36,7 @@ def live() -> None:
 
 def figures(found: velocity.Velocity, counted: activity.Counters) -> None:
     """One row of figures and one line with the rest."""
-    row = st.columns(6)
+    row = st.columns([1.5, 1.1, 1, 1, 1, 1])  # the headline has a band to show
     low, high = found.now.band
     band = "" if found.now.value is None else f" ± {(high - low) * 50:.1f}"
     row[0].metric(

@@ -1,0 +1,90 @@
+"""All of Learnback on this machine, once for all journeys: real processes, real Kafka, real weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from local.demo.data import HELP_DESK, Story, read_story, write_rows
+from local.demo.play import add_model
+from local.layout import Ports, RunFolder, run_folder
+from local.supervise import running
+from shared.datasets import Row
+from shared.identity import Keyring, read_secret
+from shared.tables import open_database
+from tests.conftest import free_port
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "clinc150"  # beside the project, where there is one
+LABELS, TEXTS = 12, 100
+POLICY = """
+[defaults.serving]
+solicit_rate = 0.3
+[defaults.trust]
+user_cap = 1000
+confident = 1.0
+[defaults.trigger]
+min_examples = 30
+every_seconds = 10
+every_min_examples = 15
+bucket_seconds = 5
+[defaults.training]
+max_epochs = 3
+min_replay = 90
+[defaults.gate]
+tries = 10
+"""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A running installation."""
+
+    run: RunFolder
+    ports: Ports
+    engine: Engine
+
+    def key(self, app: str) -> str:
+        """A key for an app."""
+        return Keyring(self.run.keys_file, read_secret(self.run.secret_file)).create(app)
+
+    def add(self, model: str, story: Story, key: str) -> str:
+        """Add a model by the command; returns its first version."""
+        return add_model(self.run, self.ports, model, story, key)
+
+
+def slice_of(folder: Path, into: Path) -> Path:
+    """A folder with the texts of a few labels."""
+    into.mkdir()
+    for name in ("train.jsonl", "test.jsonl"):
+        rows = [Row(**json.loads(line)) for line in (folder / name).read_text("utf-8").splitlines()]
+        labels = sorted({row.label for row in rows})[:LABELS]
+        picked = [row for label in labels for row in islice((row for row in rows if row.label == label), TEXTS)]
+        write_rows(into / name, picked)
+    return into
+
+
+@pytest.fixture(scope="session")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    """A slice of CLINC150, or of the project's own set where that is not there: 7 labels, and 5 more halfway."""
+    folder = REAL if REAL.exists() else HELP_DESK
+    return read_story(slice_of(folder, tmp_path_factory.mktemp("data") / "slice"), 1200, 0)
+
+
+@pytest.fixture(scope="session")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """Everything started, until the last journey is over."""
+    run = run_folder(tmp_path_factory.mktemp("run"))
+    (run.root / "learnback.toml").write_text(POLICY, "utf-8")
+    names = [name.removesuffix("_port") for name in Ports.model_fields]
+    ports = Ports.model_validate({f"{name}_port": free_port(2 if name == "kafka" else 1) for name in names})
+    with running(run, ports, {"LEARNBACK_POLICY_FILE": str(run.root / "learnback.toml")}) as stack:
+        stack.wait_ready()
+        engine = open_database(run.database_url)
+        yield Machine(run, ports, engine)
+        engine.dispose()
