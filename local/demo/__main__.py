@@ -26,7 +26,7 @@ POLICY = Path(__file__).parent / "learnback.toml"
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Also write the report here, as JSON.")
 @click.option("--seed", default=0, show_default=True, help="Of everything that the users draw.")
 @click.option("--predictions", default=10_000, show_default=True, type=click.IntRange(2_000), help="Asked in all.")
-@click.option("--rate", default=32.0, show_default=True, type=click.FloatRange(1), help="Asked a second, at the most.")
+@click.option("--rate", default=31.0, show_default=True, type=click.FloatRange(1), help="Asked a second, at the most.")
 def main(data: Path, report: Path | None, seed: int, predictions: int, rate: float) -> None:
     """Simulated users ask and say what they think; the loop does the rest by itself."""
     console = Console()

@@ -68,10 +68,10 @@ def read_story(folder: Path, predictions: int, seed: int) -> Story:
     anchor = tuple(row for label in known for row in _take(by_label[label], ANCHORS, taken))
     before = [row for label in known for row in by_label[label]]
     new = [row for label in labels[len(known) :] for row in by_label[label]]
-    chance.shuffle(before)
     half = predictions // 2
     first = list(islice(_rounds(before, chance), half))
-    unseen = before[half:] if len(before) > half else list(before)
+    asked = {row.text for row in first}
+    unseen = [row for row in before if row.text not in asked] or before
     second = list(islice(_rounds([*unseen, *new], chance), predictions - half))
     stream = (*first, *second)
     return Story(

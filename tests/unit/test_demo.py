@@ -91,6 +91,14 @@ def test_a_story_keeps_seeds_anchor_and_stream_apart() -> None:
     assert read_story(HELP_DESK, 2000, 4) != story
 
 
+def test_nothing_is_asked_twice_where_there_are_texts_enough(tmp_path: Path) -> None:
+    rows = [Row(text=f"text {number} of {label}", label=label) for label in "abcdefgh" for number in range(400)]
+    for name, part in (("train.jsonl", rows[::2]), ("test.jsonl", rows[1::2])):
+        write_rows(tmp_path / name, part)
+    story = read_story(tmp_path, 2000, 0)
+    assert story.distinct == len({row.text for row in story.stream}) == 2000
+
+
 def test_too_little_data_is_told(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match=r"train\.jsonl"):
         read_story(tmp_path, 2000, 0)
