@@ -139,11 +139,11 @@ class Example(SQLModel, table=True):
     fixed_in: str | None = Field(default=None, description="First promoted version that got its correction right.")
     fixed_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
     __table_args__ = (
-        Index("example_by_status", "model", "status", "learned_in"),
+        Index("example_by_status", "model", "status", "learned_in", "first_at", "id"),
         Index("example_by_side", "model", "side", "first_at", "id"),
         Index("example_by_window", "model", "side", "graduated", "first_at", "id"),
         Index("example_by_fingerprint", "model", "fingerprint"),
-        Index("example_by_target", "model", "target", "status"),
+        Index("example_by_target", "model", "target", "status", "id"),
     )
 
 

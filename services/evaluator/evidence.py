@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, exists
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from shared.tables import Example, FeedbackRow
 
 MOST_CORRECTIONS = 2000  # newest open corrections that a verdict looks at; bounds its cost
+MOST_EXAMINED = 20_000  # newest lessons among which open corrections are looked for; 50 ms
+
+Query = SelectOfScalar[Example]
 
 
 @dataclass(frozen=True)
@@ -35,23 +40,40 @@ class Evidence:
 def gather(engine: Engine, model: str, window: int, taught: Collection[str]) -> Evidence:
     """The evidence on a model now, without the ids that the candidate was trained on, whatever SQL says of them."""
     with Session(engine) as session:
-        rows = select(Example.id, Example.text, Example.target, Example.user_key).where(Example.model == model)
-        open_rows = rows.where(Example.status == "holdout", col(Example.learned_in).is_(None))
-        solicited = open_rows.where(Example.side == "holdout").order_by(col(Example.first_at).desc()).limit(window)
-        anchor = rows.where(Example.side == "anchor")
-        corrected = (
-            select(FeedbackRow.example_id)
-            .where(FeedbackRow.model == model, FeedbackRow.kind == "correction")
-            .where(col(FeedbackRow.wrong).is_(True), col(FeedbackRow.solicited).is_(False))
-        )
-        corrections = (
-            rows.where(Example.status == "train", col(Example.fixed_in).is_(None), col(Example.id).in_(corrected))
-            .order_by(col(Example.first_at).desc())
-            .limit(MOST_CORRECTIONS)
-        )
-        found = [
-            tuple(Row(id, text, target, user) for id, text, target, user in session.exec(query) if target is not None)
-            for query in (solicited, anchor, corrections)
-        ]
-    fresh = tuple(row for row in found[0] if row.id not in taught)
-    return Evidence(fresh, found[1], found[2])
+        solicited = tuple(row for row in _read(session, _solicited(model, window)) if row.id not in taught)
+        return Evidence(solicited, _read(session, _anchor(model)), _read(session, _corrections(model)))
+
+
+def _solicited(model: str, window: int) -> Query:
+    one = _newest(model, "holdout", window)
+    return select(one).where(one.status == "holdout", col(one.learned_in).is_(None))
+
+
+def _anchor(model: str) -> Query:
+    """The golden anchor, but for rows that a reviewer withdrew."""
+    return select(Example).where(Example.model == model, Example.side == "anchor", Example.status == "holdout")
+
+
+def _corrections(model: str) -> Query:
+    """Corrected lessons that no promoted version got right so far, newest first."""
+    one = _newest(model, "train", MOST_EXAMINED)
+    corrected = exists().where(
+        col(FeedbackRow.example_id) == col(one.id),
+        col(FeedbackRow.kind) == "correction",
+        col(FeedbackRow.wrong).is_(True),
+        col(FeedbackRow.solicited).is_(False),
+    )
+    still_open = select(one).where(one.status == "train", col(one.fixed_in).is_(None), corrected)
+    return still_open.order_by(col(one.first_at).desc()).limit(MOST_CORRECTIONS)
+
+
+def _newest(model: str, side: str, count: int) -> type[Example]:
+    """The newest rows of a side, which an index serves however long the log is."""
+    of_side = select(Example).where(Example.model == model, Example.side == side)
+    newest = of_side.order_by(col(Example.first_at).desc(), col(Example.id).desc()).limit(count)
+    return aliased(Example, newest.subquery())
+
+
+def _read(session: Session, query: Query) -> tuple[Row, ...]:
+    found = session.exec(query).all()
+    return tuple(Row(one.id, one.text, one.target, one.user_key) for one in found if one.target is not None)

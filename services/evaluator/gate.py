@@ -56,9 +56,9 @@ def judge(evidence: Paired, anchor: Paired, lineage: Check, tested: int, rules: 
     return Judgement("inconclusive", superior.reason, checks, alpha, more)
 
 
-def unsound(reason: str) -> Judgement:
-    """The verdict on a candidate whose files cannot be trusted."""
-    return Judgement("reject", reason, (Check(name="integrity", passed=False, reason=reason),))
+def unsound(reason: str, outcome: Outcome = "reject") -> Judgement:
+    """The verdict when files cannot be trusted: the candidate's, or, inconclusive, those of the champion it asks."""
+    return Judgement(outcome, reason, (Check(name="integrity", passed=False, reason=reason),))
 
 
 def first(requested_by: str) -> Judgement:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from services.evaluator.evidence import Row
@@ -31,7 +30,7 @@ class Scorer:
             ArtifactError: its files are missing, altered, misshapen or not finite.
         """
         folder, manifest = self._artifacts.get(f"versions/{version}", manifest_sha256)
-        self._classifier(base).load(version, Path(folder))
+        self._classifier(base).load(version, folder)
         self._answers.setdefault(version, {})
         return manifest
 
@@ -43,11 +42,16 @@ class Scorer:
             self._answers.pop(version, None)
 
     def right(self, base: str, version: str, rows: Sequence[Row]) -> tuple[bool, ...]:
-        """Whether the version gives each row's target."""
+        """Whether the version gives each row's target; a label that it does not know is one that it does not give.
+
+        Raises:
+            ArtifactError: its weights overflow on a row.
+        """
         known = self._answers[version]
         missing = [row for row in rows if row.id not in known]
-        answers = self._classifier(base).predict(version, [row.text for row in missing])
-        known.update((row.id, answer[0].label) for row, answer in zip(missing, answers, strict=True))
+        if missing:
+            answers = self._classifier(base).predict(version, [row.text for row in missing])
+            known.update((row.id, answer[0].label) for row, answer in zip(missing, answers, strict=True))
         return tuple(known[row.id] == row.target for row in rows)
 
     def _classifier(self, base: str) -> Classifier:

@@ -91,13 +91,21 @@ class Worker:
 
     def _judged(self, candidate: CandidateTrained, champion: ModelStateChanged | None) -> VerdictReached:
         try:
-            manifest = self.scorer.load(candidate.version, candidate.base, candidate.manifest_sha256)
             if champion is not None:
                 self.scorer.load(champion.version, champion.base, champion.manifest_sha256)
+        except ArtifactError as error:  # not the candidate's fault
+            return _verdict(candidate, champion, unsound(f"The champion cannot answer: {error}", "inconclusive"))
+        try:
+            manifest = self.scorer.load(candidate.version, candidate.base, candidate.manifest_sha256)
+            return self._compared(candidate, champion, frozenset((*manifest["new"], *manifest["replay"])))
         except ArtifactError as error:
             return _verdict(candidate, champion, unsound(str(error)))
+
+    def _compared(
+        self, candidate: CandidateTrained, champion: ModelStateChanged | None, taught: frozenset[str]
+    ) -> VerdictReached:
+        """The verdict on a candidate that can answer, from evidence that it was not taught."""
         rules = self.policies.of(candidate.model).gate
-        taught = frozenset((*manifest["new"], *manifest["replay"]))
         evidence = gather(self.engine, candidate.model, rules.window, taught)
         with self._scored(candidate, champion):
             right = self.scorer.right(candidate.base, candidate.version, evidence.anchor)
@@ -106,7 +114,8 @@ class Worker:
                 return _verdict(candidate, None, judgement, candidate_accuracy=accuracy(right))
             solicited, anchor = self._paired(candidate, champion, evidence)
             lineage = parentage(candidate.parent, champion.version)
-            judgement = judge(solicited, anchor, lineage, self.history.tested(champion.version), rules)
+            tested = self.history.tested(champion.version)
+            judgement = judge(solicited, anchor, lineage, tested, rules)
             fixed = self.scorer.right(candidate.base, candidate.version, evidence.corrections)
         fixes = tuple(row.id for row, is_right in zip(evidence.corrections, fixed, strict=True) if is_right)
         return _verdict(
@@ -116,7 +125,7 @@ class Worker:
             champion_accuracy=accuracy(solicited.champion),
             candidate_accuracy=accuracy(solicited.candidate),
             evidence=solicited.n,
-            alpha_left=max(0.0, rules.alpha * (1 - (self.history.tested(champion.version) + 1) / rules.tries)),
+            alpha_left=max(0.0, rules.alpha * (1 - (tested + (judgement.alpha is not None)) / rules.tries)),
             fixes=fixes,
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +11,6 @@ from schemas.events import CandidateTrained, TrainingRequested
 from services.trainer.reports import Outcome
 from services.trainer.snapshot import Snapshot
 from shared.artifacts import ArtifactStore
-from shared.errors import ArtifactError
 from shared.text import short_hash
 
 
@@ -23,7 +21,6 @@ def folder_of(version: str) -> str:
 
 def manifest(snapshot: Snapshot, outcome: Outcome) -> dict[str, Any]:
     """Full lineage and figures of a version; the digests of its files are added when it is stored."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
         "version": snapshot.version,
         "model": snapshot.model,
@@ -43,7 +40,7 @@ def manifest(snapshot: Snapshot, outcome: Outcome) -> dict[str, Any]:
         "dev_score": outcome.dev_score,
         "step_size": outcome.step_size,
         "phases": dict(outcome.phases),
-        "peak_memory_mb": usage.ru_maxrss / (1024 if sys.platform == "linux" else 1024**2),
+        "peak_memory_mb": outcome.peak_memory_mb,
         "libraries": dict(outcome.libraries),
         "python": sys.version.split()[0],
     }
@@ -57,24 +54,24 @@ def store(artifacts: ArtifactStore, snapshot: Snapshot, outcome: Outcome, files:
 def announced(
     artifacts: ArtifactStore, snapshot: Snapshot, request: TrainingRequested, now: datetime
 ) -> CandidateTrained | None:
-    """The event for a stored version, or None when it is not stored (or torn, and so must be made again).
+    """The event for a stored version, or None when it is not stored.
 
     Its id follows from the version, so that announcing it again after a crash repeats the same event.
+
+    Raises:
+        ArtifactError: it is stored, but its files are not what they were.
     """
     digest = artifacts.digest(folder_of(snapshot.version))
     if digest is None:
         return None
-    try:
-        _, stored = artifacts.get(folder_of(snapshot.version), digest)
-    except ArtifactError:
-        return None
+    _, stored = artifacts.get(folder_of(snapshot.version), digest)
     return CandidateTrained(
         event_id=short_hash("candidate", snapshot.version, request.request_id),
         occurred_at=now,
         source="trainer",
         request_id=request.request_id,
         model=snapshot.model,
-        task=request.card.task if request.card else "classification",
+        task=snapshot.task,
         base=snapshot.base,
         version=snapshot.version,
         parent=snapshot.parent,

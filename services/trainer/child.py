@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
-from services.trainer.reports import Failure, Outcome, Report
+from services.trainer.reports import Failure, Outcome, Progress, Report
 from services.trainer.snapshot import Snapshot
 
 PRELOAD = ["services.trainer.increment"]
+
+
+class DivergedError(Exception):
+    """The loss is no finite number any more; a lower learning rate helps."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ def run(job: Job, reports: Connection) -> None:
     except BrokenPipeError:
         os._exit(1)  # the parent is gone; nobody waits for this candidate
     except Exception as error:
-        reports.send(Failure(type(error).__name__))
+        reports.send(Failure(f"raised {type(error).__name__}"))
         raise
 
 
@@ -90,11 +97,16 @@ def _train(job: Job, reports: Connection) -> Outcome:
     from services.trainer.increment import CANDIDATE, train
     from shared.lm.encoder import Encoder
 
+    def report(progress: Progress) -> None:
+        _must_be_finite(progress.loss)
+        reports.send(progress)
+
     torch.set_num_threads(job.threads or os.cpu_count() or 1)
     start = time.perf_counter()
     encoder = Encoder(job.snapshot.base)
     loaded = time.perf_counter()
-    trained = train(encoder, job.parent, job.snapshot, job.texts, reports.send)
+    trained = train(encoder, job.parent, job.snapshot, job.texts, report)
+    _must_be_finite(*trained.loss_curve)
     done = time.perf_counter()
     encoder.save(CANDIDATE, trained.adapter, job.output)
     trained.head.save(job.output)
@@ -106,8 +118,20 @@ def _train(job: Job, reports: Connection) -> Outcome:
         dev_score=trained.dev_score,
         step_size=trained.step_size,
         phases={"load_s": loaded - start, "train_s": done - loaded},
+        peak_memory_mb=_peak_memory_mb(),
         libraries={"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__},
     )
+
+
+def _must_be_finite(*losses: float) -> None:
+    if not all(map(isfinite, losses)):
+        raise DivergedError
+
+
+def _peak_memory_mb() -> float:
+    """The most memory that this process held at once; macOS counts bytes where Linux counts KiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024**2 if sys.platform == "darwin" else 1024)
 
 
 def thin(curve: tuple[float, ...], most: int = 200) -> tuple[float, ...]:

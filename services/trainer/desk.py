@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlmodel import Session, select
 
 from schemas.events import ModelStateChanged, TrainingRequested
@@ -14,7 +15,7 @@ from services.trainer.selection import new_rows, replay_rows, texts_of
 from services.trainer.snapshot import Snapshot, freeze, frozen
 from shared.policy import PolicyFile
 from shared.states import States
-from shared.tables import ModelRow, Request, StateChange, Version
+from shared.tables import DeadLetter, ModelRow, Request, StateChange, Version
 from shared.text import short_hash
 
 
@@ -35,28 +36,37 @@ class Desk:
     states: Callable[[], States]
     snapshots: Path
 
-    def prepare(self, request: TrainingRequested) -> tuple[Snapshot, dict[str, str]]:
+    def prepare(self, request: TrainingRequested, origin: str) -> tuple[Snapshot, dict[str, str]]:
         """The request's snapshot, frozen now or before a crash, and the inputs its ids name.
 
+        `origin` is the request's topic/partition/offset, by which the recorder's dead letters know it.
+
         Raises:
-            NotYetError: the recorder has not come so far.
+            NotYetError: the recorder has not come so far, or the database is away.
             NothingToLearnError: there is nothing to train, or it was trained and judged before.
         """
-        with Session(self.engine) as session:
-            snapshot = frozen(request.request_id, self.snapshots)
-            if snapshot is None:
-                snapshot = self._choose(session, request)
-                freeze(snapshot, self.snapshots)
-            texts = texts_of(session, snapshot.ids)
+        try:
+            with Session(self.engine) as session:
+                snapshot = frozen(request.request_id, self.snapshots)
+                if snapshot is None:
+                    snapshot = self._choose(session, request, origin)
+                    freeze(snapshot, self.snapshots)
+                texts = texts_of(session, snapshot.ids)
+        except (OperationalError, InterfaceError) as error:
+            raise NotYetError(f"the database does not answer ({type(error).__name__})") from None
         if missing := snapshot.ids - set(texts):
-            (self.snapshots / f"{request.request_id}.json").unlink()  # erased meanwhile: choose again without them
+            (self.snapshots / f"{request.request_id}.json").unlink()  # erased or withdrawn: choose again without them
             raise NotYetError(f"{len(missing)} examples are gone")
         return snapshot, texts
 
-    def _choose(self, session: Session, request: TrainingRequested) -> Snapshot:
-        model = session.get(ModelRow, request.model)
-        if session.get(Request, request.request_id) is None or model is None:
+    def _choose(self, session: Session, request: TrainingRequested, origin: str) -> Snapshot:
+        if refused := session.get(DeadLetter, f"{origin}/recorder"):
+            raise NothingToLearnError(f"The recorder put the request to the dead letters: {refused.reason}.")
+        if session.get(Request, request.request_id) is None:
             raise NotYetError("the request is not recorded")
+        model = session.get(ModelRow, request.model)
+        if model is None:  # a card is recorded along with its request, and before later requests for its model
+            raise NothingToLearnError("No model of that name was added.")
         champion = self.states().get((request.model, "champion"))
         if champion is None and request.card is None:
             raise NothingToLearnError("The model has no champion to start from.")

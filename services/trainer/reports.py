@@ -28,12 +28,13 @@ class Outcome:
     dev_score: float | None
     step_size: float | None
     phases: Mapping[str, float]
+    peak_memory_mb: float
     libraries: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Training raised; the name of the error, never its text."""
+    """Training came to nothing; `error` says how, as in «raised KeyError», never with the error's own text."""
 
     error: str
 

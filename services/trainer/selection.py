@@ -94,10 +94,11 @@ def _sample(session: Session, model: str, label: str, count: int, pivot: str) ->
 
 
 def texts_of(session: Session, ids: Iterable[str]) -> dict[str, str]:
-    """The inputs of examples; an id without a row is missing from the answer."""
+    """The inputs of examples; an id without a row, or whose row is no lesson any more, is missing from the answer."""
     wanted = sorted(ids)
     texts: dict[str, str] = {}
     for start in range(0, len(wanted), 500):  # SQLite binds at most 999 variables in old builds
         part = wanted[start : start + 500]
-        texts.update(session.exec(select(Example.id, Example.text).where(col(Example.id).in_(part))).all())
+        found = select(Example.id, Example.text).where(col(Example.id).in_(part), Example.status == "train")
+        texts.update(session.exec(found).all())
     return texts

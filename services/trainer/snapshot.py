@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from schemas.events import Task
 from shared.policy import Training
 
 
@@ -38,7 +39,7 @@ class Snapshot(Frozen):
 
     request_id: str
     model: str
-    task: str
+    task: Task
     base: str
     parent: str | None
     parent_manifest: str | None

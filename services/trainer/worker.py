@@ -8,7 +8,6 @@ announced; a crash before that repeats the request, which makes the same version
 from __future__ import annotations
 
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -16,23 +15,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 
-from schemas.events import TrainingProgressed, TrainingRequested
+from schemas.events import CandidateTrained, TrainingRequested
 from services.trainer import candidate
 from services.trainer.child import Child, Job, start
 from services.trainer.desk import Desk, NothingToLearnError, NotYetError
+from services.trainer.progress import State, progressed
 from services.trainer.reports import Failure, Outcome, Progress
 from services.trainer.snapshot import Snapshot
 from shared.artifacts import ArtifactStore
 from shared.envelope import unseal
-from shared.errors import InvalidEventError
+from shared.errors import ArtifactError, InvalidEventError
 from shared.kafka import Publisher
 from shared.observe import DEAD_LETTERED, EVENTS_IN, EVENTS_OUT, Pulse
-from shared.text import short_hash
 from shared.topics import TRAINING_REQUESTS
 
 POLL_MS = 500
@@ -41,11 +40,14 @@ PROGRESS_S = 0.5
 PATIENCE_S = 120  # for SQL to know a request; the recorder lags by milliseconds, or it is down
 
 log = structlog.get_logger()
-State = Literal["started", "running", "finished", "skipped", "failed"]
 
 
 class InterruptedTrainingError(Exception):
     """The partition went to another member, or the process is to stop: the request is for later."""
+
+
+class FailedTrainingError(Exception):
+    """The request cannot be met, now or later; the reason says why."""
 
 
 @dataclass
@@ -92,9 +94,9 @@ class Worker:
             return
         if isinstance(event, TrainingRequested):
             EVENTS_IN.labels("trainer", "TrainingRequested").inc()
-            self.on_training_requested(event, part)
+            self.on_training_requested(event, part, record.offset)
 
-    def on_training_requested(self, request: TrainingRequested, part: TopicPartition) -> None:
+    def on_training_requested(self, request: TrainingRequested, part: TopicPartition, offset: int) -> None:
         """Train what the request asks for and announce the candidate.
 
         Raises:
@@ -102,48 +104,63 @@ class Worker:
         """
         self._tell(request, "started")
         try:
-            snapshot, texts = self._prepared(request, part)
+            event = self._made(request, part, offset)
         except NothingToLearnError as reason:
             self._tell(request, "skipped", detail=str(reason))
             return
-        if candidate.announced(self.artifacts, snapshot, request, datetime.now(UTC)) is None:
-            result = self._trained(request, snapshot, texts, part)
-            if isinstance(result, Failure):
-                self._tell(request, "failed", detail=f"Training raised {result.error}; see the trainer's log.")
-                return
-        event = candidate.announced(self.artifacts, snapshot, request, datetime.now(UTC))
-        if event is None:
-            raise InterruptedTrainingError("the artifact store does not give back what was stored")
+        except (FailedTrainingError, ArtifactError) as reason:
+            self._tell(request, "failed", detail=str(reason))
+            log.warning("training_failed", request_id=request.request_id, reason=str(reason))
+            return
         self.publisher.publish(event)
         EVENTS_OUT.labels("trainer", "CandidateTrained").inc()
         self._tell(request, "finished", Progress(event.steps, event.steps, 0.0, event.examples_per_s, 0.0))
         log.info("candidate_trained", model=event.model, version=event.version, lessons=len(event.lessons))
 
-    def _prepared(self, request: TrainingRequested, part: TopicPartition) -> tuple[Snapshot, Mapping[str, str]]:
+    def _made(self, request: TrainingRequested, part: TopicPartition, offset: int) -> CandidateTrained:
+        """The announcement of the request's version, which is trained unless it is stored.
+
+        Raises:
+            ArtifactError: the files of the champion, or of the version, are not what they were.
+            FailedTrainingError, InterruptedTrainingError, NothingToLearnError: there is none.
+        """
+        snapshot, texts = self._prepared(request, part, offset)
+        event = candidate.announced(self.artifacts, snapshot, request, datetime.now(UTC))
+        if event is None:
+            self._train(request, snapshot, texts, part)
+            event = candidate.announced(self.artifacts, snapshot, request, datetime.now(UTC))
+        assert event is not None  # it was stored a moment ago, and nobody removes a version
+        return event
+
+    def _prepared(
+        self, request: TrainingRequested, part: TopicPartition, offset: int
+    ) -> tuple[Snapshot, Mapping[str, str]]:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:
-                return self.desk.prepare(request)
+                return self.desk.prepare(request, f"{part.topic}/{part.partition}/{offset}")
             except NotYetError as reason:
                 if time.monotonic() > deadline:
                     log.warning("still_waiting", request_id=request.request_id, reason=str(reason))
                     raise InterruptedTrainingError(str(reason)) from None
             self._idle(part)
 
-    def _trained(
+    def _train(
         self, request: TrainingRequested, snapshot: Snapshot, texts: Mapping[str, str], part: TopicPartition
-    ) -> Outcome | Failure:
+    ) -> None:
+        """Train a version in a child, and store it."""
         parent = None
         if snapshot.parent:
             parent, _ = self.artifacts.get(candidate.folder_of(snapshot.parent), snapshot.parent_manifest)
-        self.work_dir.mkdir(parents=True, exist_ok=True)
-        output = Path(tempfile.mkdtemp(prefix=f"{snapshot.version}-", dir=self.work_dir))
+        output = self.work_dir / snapshot.version
+        shutil.rmtree(output, ignore_errors=True)  # what a killed trainer left
+        output.mkdir(parents=True)
         child = start(self.forkserver, Job(snapshot, texts, parent, output, self.threads))
         try:
             result = self._watch(child, request, part)
-            if isinstance(result, Outcome):
-                candidate.store(self.artifacts, snapshot, result, output)
-            return result
+            if isinstance(result, Failure):
+                raise FailedTrainingError(f"Training {result.error}; see the trainer's log.")
+            candidate.store(self.artifacts, snapshot, result, output)
         finally:
             child.stop()
             shutil.rmtree(output, ignore_errors=True)
@@ -160,7 +177,7 @@ class Worker:
                     told = time.monotonic()
                     self._tell(request, "running", news)
             if not running:
-                return Failure(f"exit code {child.process.exitcode}")
+                return Failure(f"ended with exit code {child.process.exitcode}")
             self._idle(part, WATCH_MS)
 
     def _idle(self, part: TopicPartition, timeout_ms: int = POLL_MS) -> None:
@@ -173,21 +190,4 @@ class Worker:
             raise InterruptedTrainingError("stopped" if self.stopping.is_set() else "the partition moved")
 
     def _tell(self, request: TrainingRequested, state: State, now: Progress | None = None, detail: str = "") -> None:
-        step = now.step if now else 0
-        moment = datetime.now(UTC)
-        self.publisher.publish(
-            TrainingProgressed(
-                event_id=short_hash("progress", request.request_id, state, str(step), moment.isoformat()),
-                occurred_at=moment,
-                source="trainer",
-                request_id=request.request_id,
-                model=request.model,
-                state=state,
-                step=step,
-                steps=now.steps if now else 0,
-                loss=now.loss if now and state == "running" else None,
-                examples_per_s=now.examples_per_s if now else None,
-                seconds_left=now.seconds_left if now else None,
-                detail=detail,
-            )
-        )
+        self.publisher.publish(progressed(request, state, datetime.now(UTC), now, detail))

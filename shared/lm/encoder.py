@@ -123,6 +123,8 @@ class Encoder:
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, cut at `MAX_TOKENS`."""
+        if not texts:
+            return []  # the tokenizer has no answer to nothing
         ids: list[list[int]] = self._tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS)["input_ids"]
         return ids
 

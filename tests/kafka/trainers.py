@@ -1,0 +1,152 @@
+"""Trainers for tests: in a thread of the test or as its users run them, and what they are asked and tell."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from schemas.events import CandidateTrained, Event, TrainingProgressed, TrainingRequested
+from services.trainer.child import context
+from services.trainer.desk import Desk
+from services.trainer.worker import Worker
+from shared.observe import Pulse
+from shared.policy import Policy, PolicyFile, Training
+from shared.states import read_states
+from shared.topics import TRAINING_REQUESTS
+from tests.conftest import free_port
+from tests.kafka.stage import Stage, card, until
+from tests.unit.recorder_story import crowned
+from tests.weights import BASE, QUICK, ROWS
+
+POLICIES = PolicyFile(defaults=Policy(training=QUICK))
+ANCHORS = [("where did the courier leave it", "parcel")]
+
+
+@contextmanager
+def trainer(stage: Stage, **options: int) -> Iterator[Worker]:
+    """A trainer's loop in a thread of the test."""
+    consumer = stage.bus.consumer("trainer", (TRAINING_REQUESTS,), max_poll_records=1, **options)
+    with stage.bus.publisher() as publisher:
+        desk = Desk(stage.database.engine, stage.policies, lambda: read_states(stage.bus), snapshots(stage))
+        one = Worker(
+            consumer, publisher, desk, stage.artifacts, context(), unfinished(stage), 1, Pulse(), threading.Event()
+        )
+        thread = threading.Thread(target=one.run)
+        thread.start()
+        try:
+            yield one
+        finally:
+            one.stopping.set()
+            thread.join(30)
+            consumer.close()
+        assert not thread.is_alive()
+
+
+@contextmanager
+def process(stage: Stage, training: Training) -> Iterator[subprocess.Popen[bytes]]:
+    """A trainer as its users run it."""
+    rules = "\n".join(f"{name} = {value}" for name, value in training if name != "step_sizes")
+    (stage.folder / "learnback.toml").write_text(f"[defaults.training]\n{rules}\n")
+    settings = {
+        "LEARNBACK_KAFKA_BOOTSTRAP_SERVERS": stage.bus.servers,
+        "LEARNBACK_TOPIC_PREFIX": stage.bus.prefix,
+        "LEARNBACK_DATABASE_URL": str(stage.database.engine.url),
+        "LEARNBACK_ARTIFACTS_URL": f"file://{stage.folder}/artifacts",
+        "LEARNBACK_POLICY_FILE": f"{stage.folder}/learnback.toml",
+        "LEARNBACK_TRAINER_PORT": str(free_port()),
+        "LEARNBACK_TRAINER_WORK_DIR": f"{stage.folder}/trainer",
+        "LEARNBACK_TRAINER_THREADS": "1",
+    }
+    with subprocess.Popen([sys.executable, "-m", "services.trainer"], env=os.environ | settings) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
+def snapshots(stage: Stage) -> Path:
+    """Where the trainer freezes what it learns from."""
+    return stage.folder / "trainer/snapshots"
+
+
+def unfinished(stage: Stage) -> Path:
+    """Where the child leaves files until they are stored."""
+    return stage.folder / "trainer/unfinished"
+
+
+def warm_up() -> None:
+    """Wait until the fork server has imported what training needs: on a busy machine longer than a short timeout."""
+    idle = context().Process(target=int)
+    idle.start()
+    idle.join()
+
+
+def caught() -> psutil.Process:
+    """The child that trains, as soon as there is one: a fork of the fork server."""
+    found: list[psutil.Process] = []
+
+    def look() -> bool:
+        servers = [one for one in psutil.Process().children() if "forkserver" in " ".join(one.cmdline())]
+        found.extend(child for server in servers for child in server.children())
+        return bool(found)
+
+    until(look)
+    return found[0]
+
+
+@contextmanager
+def suspended() -> Iterator[psutil.Process]:
+    """The child, stopped in the middle, as long as the block lasts."""
+    child = caught()
+    child.suspend()
+    try:
+        yield child
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            child.resume()
+
+
+def gone(process: psutil.Process) -> bool:
+    """Whether it has ended."""
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def told(stage: Stage, request_id: str) -> list[str]:
+    """What became of a request so far, without repeats of `running`."""
+    states = [event.state for event in stage.of(TrainingProgressed) if event.request_id == request_id]
+    return [state for number, state in enumerate(states) if state != "running" or states[number - 1] != "running"]
+
+
+def reasons(stage: Stage, state: str) -> dict[str, str]:
+    """Why requests ended in a state."""
+    return {event.request_id: event.detail for event in stage.of(TrainingProgressed) if event.state == state}
+
+
+def ask(stage: Stage, *requests: TrainingRequested) -> None:
+    """Ask, and let the recorder know."""
+    stage.database.record(*requests)
+    stage.publish(*requests)
+
+
+def first_version(stage: Stage) -> CandidateTrained:
+    """Ask for a model on the rows that everyone uses, and wait for its v0."""
+    request = card(stage, ROWS, ANCHORS)
+    ask(stage, request)
+    until(lambda: told(stage, request.request_id)[-1:] == ["finished"])
+    [version] = stage.of(CandidateTrained)
+    return version
+
+
+def serve(stage: Stage, version: CandidateTrained) -> None:
+    """Make a version champion, in SQL and on the bus."""
+    files = {"base": BASE, "manifest_sha256": version.manifest_sha256}
+    state: Event = crowned(version.version).model_copy(update=files)
+    stage.database.record(version, state)
+    stage.publish(state)

@@ -1,0 +1,205 @@
+"""An increment on real weights: it learns what is new, keeps what it knew in place, and is the same each time."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as some
+from torch import Tensor
+
+from services.trainer.fitting import batches
+from services.trainer.increment import CANDIDATE, DEV_MIN_PER_LABEL, Trained, between, dev_split, grow, train
+from services.trainer.reports import Progress
+from services.trainer.snapshot import Lesson, Snapshot
+from shared.artifacts import ArtifactStore
+from shared.lm.classifier import Head
+from shared.lm.encoder import Encoder, Weights, finite
+from shared.policy import Training
+from shared.text import short_hash
+from tests.weights import BASE, MODEL, QUICK, ROWS, Version, make_version
+
+INVOICES = [("send me the invoice", "invoice"), ("a bill for my taxes", "invoice"), ("a receipt please", "invoice")]
+DEV = QUICK.model_copy(update={"dev_share": 0.5})
+labels = some.sampled_from(["a", "b", "rare"])
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return Encoder(BASE)
+
+
+@pytest.fixture(scope="module")
+def champion(tmp_path_factory: pytest.TempPathFactory) -> Version:
+    return make_version(ArtifactStore(f"file://{tmp_path_factory.mktemp('store')}"), ROWS)
+
+
+def weights_of(version: Version) -> tuple[Weights, Head]:
+    return finite(version.folder / "adapter_model.safetensors"), Head.load(version.folder)
+
+
+def lesson(text: str, target: str, weight: float = 1.0) -> Lesson:
+    return Lesson(id=short_hash(text, target), target=target, weight=weight)
+
+
+def increment(
+    encoder: Encoder,
+    new: Sequence[tuple[str, str]],
+    replay: Sequence[tuple[str, str]] = (),
+    parent: Path | None = None,
+    config: Training = QUICK,
+    told: list[Progress] | None = None,
+    weight: float = 1.0,
+) -> Trained:
+    """Train on rows of (text, label); new ones weigh as given."""
+    snapshot = Snapshot(
+        request_id="r",
+        model=MODEL,
+        task="classification",
+        base=BASE,
+        parent="v0" if parent else None,
+        parent_manifest=None,
+        new=tuple(lesson(*row, weight) for row in new),
+        replay=tuple(lesson(*row) for row in replay),
+        config=config,
+    )
+    texts = {short_hash(text, target): text for text, target in (*new, *replay)}
+    try:
+        return train(encoder, parent, snapshot, texts, (told if told is not None else []).append)
+    finally:
+        encoder.drop(CANDIDATE)
+
+
+def logits(encoder: Encoder, adapter: Weights, head: Head, texts: Sequence[str]) -> Tensor:
+    """What weights say of texts."""
+    encoder.create(CANDIDATE, QUICK.rank, QUICK.layers)
+    encoder.set_weights(CANDIDATE, adapter)
+    try:
+        return head.logits(encoder.embed(encoder.tokens(texts), CANDIDATE))
+    finally:
+        encoder.drop(CANDIDATE)
+
+
+def answers(encoder: Encoder, trained: Trained, texts: Sequence[str]) -> list[str]:
+    return [trained.head.labels[index] for index in logits(encoder, trained.adapter, trained.head, texts).argmax(-1)]
+
+
+def same(one: Trained, other: Trained) -> bool:
+    """Whether two versions have the same weights, bit by bit."""
+    pairs = [(one.head.weight, other.head.weight), (one.head.bias, other.head.bias)]
+    pairs += [(value, other.adapter[name]) for name, value in one.adapter.items()]
+    return one.head.labels == other.head.labels and all(torch.equal(*pair) for pair in pairs)
+
+
+def test_a_first_version_learns_its_rows_and_tells_of_it(encoder: Encoder) -> None:
+    told: list[Progress] = []
+    v0 = increment(encoder, ROWS, told=told)
+    assert answers(encoder, v0, [text for text, _ in ROWS]) == [label for _, label in ROWS]
+    assert v0.loss_curve[-1] < v0.loss_curve[0]
+    assert v0.head.labels == ("login", "parcel", "refund")
+    assert (v0.step_size, v0.dev_score) == (None, None), "nothing is spared to choose how far a first version moves"
+    assert (told[-1].step, told[-1].steps) == (len(v0.loss_curve), len(v0.loss_curve))
+
+
+def test_the_same_arguments_give_the_same_weights(encoder: Encoder, champion: Version) -> None:
+    assert same(increment(encoder, ROWS), increment(encoder, ROWS))
+    first, again = (increment(encoder, INVOICES, ROWS, champion.folder, DEV) for _ in range(2))
+    assert same(first, again)
+    assert not same(first, increment(encoder, INVOICES[:2], ROWS, champion.folder, DEV))
+
+
+def test_a_new_label_grows_the_head_and_the_old_ones_keep_their_place(encoder: Encoder, champion: Version) -> None:
+    v1 = increment(encoder, INVOICES, ROWS, champion.folder)
+    assert v1.head.labels == (*champion.labels, "invoice")
+    assert answers(encoder, v1, [text for text, _ in INVOICES]) == ["invoice"] * 3
+    assert answers(encoder, v1, [text for text, _ in ROWS]) == [label for _, label in ROWS]
+
+
+def test_a_lesson_that_the_champion_gets_wrong_is_learned(encoder: Encoder, champion: Version) -> None:
+    wrong = ("reset my login please", "refund")
+    v1 = increment(encoder, [wrong], ROWS[:8], champion.folder)
+    said = [
+        logits(encoder, adapter, head, [wrong[0]])[0].log_softmax(-1)[champion.labels.index("refund")]
+        for adapter, head in (weights_of(champion), (v1.adapter, v1.head))
+    ]
+    assert said[0] < said[1]
+
+
+def test_a_lesson_counts_by_its_weight(encoder: Encoder, champion: Version) -> None:
+    disputed = ("it is about the thing", "refund")
+    config = QUICK.model_copy(update={"max_epochs": 8})
+    other_side = [(disputed[0], "parcel"), *ROWS]
+    heavy, light = (
+        increment(encoder, [disputed], other_side, champion.folder, config, weight=weight) for weight in (5.0, 0.1)
+    )
+    assert answers(encoder, heavy, [disputed[0]]) == ["refund"]
+    assert answers(encoder, light, [disputed[0]]) == ["parcel"]
+
+
+@pytest.mark.parametrize("grid", [(0.0,), (0.3, 0.7), (1.0, 0.5)])
+def test_how_far_it_moves_is_one_of_the_grid(encoder: Encoder, champion: Version, grid: tuple[float, ...]) -> None:
+    config = DEV.model_copy(update={"step_sizes": grid})
+    v1 = increment(encoder, INVOICES, ROWS, champion.folder, config)
+    assert v1.step_size in grid
+    assert v1.dev_score is not None
+    assert 0 <= v1.dev_score <= 1
+
+
+def test_no_step_at_all_gives_back_the_champion(encoder: Encoder, champion: Version) -> None:
+    still = increment(encoder, INVOICES, ROWS, champion.folder, DEV.model_copy(update={"step_sizes": (0.0,)}))
+    whole = increment(encoder, INVOICES, ROWS, champion.folder, DEV.model_copy(update={"step_sizes": (1.0,)}))
+    adapter, head = weights_of(champion)
+    assert torch.equal(still.head.weight[: len(head.labels)], head.weight)
+    assert all(torch.equal(value, adapter[name]) for name, value in still.adapter.items())
+    assert not any(torch.equal(value, adapter[name]) for name, value in whole.adapter.items())
+
+
+@given(some.lists(some.tuples(some.integers(0, 10_000), labels), unique=True), some.floats(0, 1))
+def test_rows_of_rare_labels_are_never_spared(rows: list[tuple[int, str]], share: float) -> None:
+    lessons = [lesson(str(number), label) for number, label in rows]
+    dev = dev_split(lessons, share)
+    count = Counter(label for _, label in rows)
+    assert all(count[lessons[index].target] >= DEV_MIN_PER_LABEL for index in dev)
+    assert dev == dev_split(lessons, share)
+    assert not dev_split(lessons, 0)
+    if share == 1:
+        assert len(dev) == sum(number for number in count.values() if number >= DEV_MIN_PER_LABEL)
+
+
+def test_a_row_is_spared_in_about_its_share_of_cases() -> None:
+    lessons = [lesson(str(number), "a") for number in range(5000)]
+    assert 400 <= len(dev_split(lessons, 0.1)) <= 600
+    assert dev_split(lessons, 0.1) < dev_split(lessons, 0.3)
+
+
+@given(some.floats(-5, 5, width=32), some.floats(-5, 5, width=32), some.floats(0, 1, width=32))
+def test_between_lies_between(one: float, other: float, step_size: float) -> None:
+    before, after = {"w": torch.tensor([one])}, {"w": torch.tensor([other])}
+    assert between(before, after, 0.0) == before
+    assert between(before, after, 1.0) == after
+    value = between(before, after, step_size)["w"].item()
+    assert min(one, other) - 1e-5 <= value <= max(one, other) + 1e-5
+
+
+def test_a_fresh_label_points_to_its_examples_and_is_as_long_as_the_others() -> None:
+    head = Head(("b", "a"), torch.tensor([[3.0, 0.0], [0.0, 5.0]]), torch.tensor([1.0, 3.0]))
+    vectors = torch.tensor([[0.0, -1.0], [-1.0, 0.0], [0.0, 1.0]])
+    grown = grow(head, vectors, ["c", "c", "a"])
+    assert grown.labels == ("b", "a", "c")
+    assert torch.equal(grown.weight[:2], head.weight)
+    assert torch.allclose(grown.weight[2], -4 / torch.tensor([2.0, 2.0]).sqrt())
+    assert grown.bias.tolist() == [1.0, 3.0, 2.0]
+    assert grow(head, vectors[2:], ["a"]) is head
+
+
+@given(some.lists(some.integers(1, 9), min_size=1, max_size=300), some.integers(1, 20), some.integers(0, 9))
+def test_every_row_is_in_one_batch_of_each_epoch(lengths: list[int], size: int, seed: int) -> None:
+    cut = list(batches([[0] * length for length in lengths], size, random.Random(seed)))
+    assert sorted(index for batch in cut for index in batch) == list(range(len(lengths)))
+    assert len(cut) == -(-len(lengths) // size), "as many steps as the progress bar promises"
+    assert max(map(len, cut)) <= size
