@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import click
 from pydantic import TypeAdapter, ValidationError
@@ -22,6 +21,7 @@ from shared.kafka import Bus
 from shared.settings import Platform, load
 from shared.states import read_states
 
+LEARNABLE: tuple[Task, ...] = ("classification",)  # what the trainer can do; events know more
 FILE = click.Path(path_type=Path)
 
 
@@ -32,7 +32,7 @@ def models() -> None:
 
 @models.command()
 @click.argument("name")
-@click.option("--task", type=click.Choice(get_args(Task)), required=True, help="What the model does with a text.")
+@click.option("--task", type=click.Choice(LEARNABLE), required=True, help="What the model does with a text.")
 @click.option("--base", required=True, help="Hugging Face id or path of the pretrained model.")
 @click.option("--examples", type=FILE, required=True, help='First examples: JSONL of {"text", "label"}.')
 @click.option("--anchor", type=FILE, help="Golden examples that no candidate may get worse on.")

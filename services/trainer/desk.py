@@ -18,6 +18,8 @@ from shared.states import States
 from shared.tables import DeadLetter, ModelRow, Request, StateChange, Version
 from shared.text import short_hash
 
+TASK = "classification"
+
 
 class NotYetError(Exception):
     """SQL does not know the request or the champion yet; ask again."""
@@ -67,6 +69,8 @@ class Desk:
         model = session.get(ModelRow, request.model)
         if model is None:  # a card is recorded along with its request, and before later requests for its model
             raise NothingToLearnError("No model of that name was added.")
+        if model.task != TASK:
+            raise NothingToLearnError(f"The trainer learns {TASK} only, and the model's task is {model.task}.")
         champion = self.states().get((request.model, "champion"))
         if champion is None and request.card is None:
             raise NothingToLearnError("The model has no champion to start from.")

@@ -124,7 +124,7 @@ def test_keys_need_the_secret_first() -> None:
     [
         (["keys", "list"], 1, "No secret at .learnback/secret. Make one with: learnback keys secret\n"),
         (
-            ["models", "add", "Bad Name", "--task", "generation", "--base", "b", "--examples", "e"],
+            ["models", "add", "Bad Name", "--task", "classification", "--base", "b", "--examples", "e"],
             1,
             "A model's name is",
         ),

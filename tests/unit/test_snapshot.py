@@ -173,3 +173,13 @@ def test_the_same_lessons_do_not_make_a_version_twice(tmp_path: Path) -> None:
     with pytest.raises(NothingToLearnError, match=first.version):
         desk(database, tmp_path, champion).prepare(ask("second"), ORIGIN)
     assert desk(database, tmp_path, champion).prepare(ask("first"), ORIGIN)[0] == first
+
+
+def test_a_task_that_cannot_be_learned_is_told(tmp_path: Path) -> None:
+    database = Database()
+    card = added(database, SEEDS)
+    assert card.card is not None
+    writes = card.model_copy(update={"card": card.card.model_copy(update={"task": "generation"})})
+    database.record(writes)
+    with pytest.raises(NothingToLearnError, match="classification only, and the model's task is generation"):
+        desk(database, tmp_path).prepare(writes, ORIGIN)
