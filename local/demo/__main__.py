@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from local.demo.data import HELP_DESK, read_story
 from local.demo.play import Play, play
+from local.demo.story import HELP_DESK, read_story
 from local.holds import clear
 from local.layout import Ports, run_folder
 from local.supervise import Stack, running

@@ -16,9 +16,9 @@ from rich.console import Console
 from sqlalchemy import Engine
 
 from cli.progress import LiveBar, describe_steps
-from local.demo.data import Story, write_rows
 from local.demo.report import Report
 from local.demo.stored import labels_of, training_speed, wait_stored
+from local.demo.story import Story, write_rows
 from local.demo.users import Traffic, Users
 from local.layout import Ports, RunFolder, environment
 from services.board.velocity import velocity

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from learnback import AsyncClient, LearnbackError, Prediction, Stats
 
-from local.demo.data import Story
+from local.demo.story import Story
 from shared.datasets import Row
 
 PEOPLE = 600  # with fewer of them the daily cap on what one user may teach would bind, as it should

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from local.demo.data import HELP_DESK, Story, read_story, write_rows
 from local.demo.play import add_model
+from local.demo.story import HELP_DESK, Story, read_story, write_rows
 from local.layout import Ports, RunFolder, run_folder
 from local.supervise import running
 from shared.datasets import Row

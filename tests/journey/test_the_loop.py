@@ -11,8 +11,8 @@ from learnback import AsyncClient, Prediction
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
-from local.demo.data import Story
 from local.demo.stored import labels_of, wait_stored
+from local.demo.story import Story
 from local.demo.users import Saying, Traffic, Users, opinion
 from services.board.velocity import velocity
 from shared.datasets import Row

@@ -13,8 +13,8 @@ from learnback import Prediction, Stats
 from rich.console import Console
 
 from cli.examples import read_rows
-from local.demo.data import ANCHORS, HELP_DESK, SEEDS, read_story, write_rows
 from local.demo.report import Report
+from local.demo.story import ANCHORS, HELP_DESK, SEEDS, read_story, write_rows
 from local.demo.users import Traffic, opinion
 from shared.datasets import Row
 from shared.errors import BadInputError

@@ -1,4 +1,4 @@
-"""The demo's data: a folder of labelled texts, cut into first examples, golden anchor and the users' stream."""
+"""The demo's story: a folder of labelled texts, cut into first examples, golden anchor and the users' stream."""
 
 from __future__ import annotations
 
