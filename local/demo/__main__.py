@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from local.demo.play import Play, play
+from local.demo.report import make_room
 from local.demo.story import HELP_DESK, read_story
 from local.holds import clear
 from local.layout import Ports, run_folder
@@ -30,8 +31,10 @@ POLICY = Path(__file__).parent / "learnback.toml"
 def main(data: Path, report: Path | None, seed: int, predictions: int, rate: float) -> None:
     """Simulated users ask and say what they think; the loop does the rest by itself."""
     console = Console()
-    run, ports = run_folder(FOLDER), load(Ports)
     try:
+        run, ports = run_folder(FOLDER), load(Ports)
+        if report:
+            make_room(report)
         story = read_story(data, predictions, seed)
         clear(run)
         with running(run, ports, {"LEARNBACK_POLICY_FILE": str(POLICY.absolute())}) as stack:

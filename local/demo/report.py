@@ -8,6 +8,8 @@ from pathlib import Path
 
 from rich.table import Table
 
+from shared.errors import FatalError
+
 TITLES = {
     "accuracy_first_1000": "served accuracy, first 1,000",
     "accuracy_last_1000": "served accuracy, last 1,000",
@@ -60,7 +62,6 @@ class Report:
 
     def write(self, path: Path) -> None:
         """As JSON."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(asdict(self), indent=1) + "\n", "utf-8")
 
     def failures(self) -> list[str]:
@@ -78,6 +79,19 @@ class Report:
         if self.accuracy_last_1000 <= self.accuracy_v0_last_1000:
             found.append("The model that served at the end is no better than the first version.")
         return found
+
+
+def make_room(path: Path) -> None:
+    """See, before minutes are spent, that a report can be written.
+
+    Raises:
+        FatalError: it cannot.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("a").close()
+    except OSError as error:
+        raise FatalError(f"The report cannot be written to {path} ({error.strerror}); give another REPORT.") from None
 
 
 def _shown(name: str, value: object) -> str:

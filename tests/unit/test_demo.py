@@ -13,11 +13,11 @@ from learnback import Prediction, Stats
 from rich.console import Console
 
 from cli.examples import read_rows
-from local.demo.report import Report
+from local.demo.report import Report, make_room
 from local.demo.story import ANCHORS, HELP_DESK, SEEDS, read_story, write_rows
 from local.demo.users import Traffic, opinion
 from shared.datasets import Row
-from shared.errors import BadInputError
+from shared.errors import BadInputError, FatalError
 from shared.text import fingerprint
 
 LABELS = ["a", "b", "c", "d"]
@@ -108,6 +108,12 @@ def test_too_little_data_is_told(tmp_path: Path) -> None:
         read_story(tmp_path, 2000, 0)
 
 
+def test_a_report_that_cannot_be_written_is_told_before_the_demo(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FatalError, match="cannot be written"):
+        make_room(tmp_path / "file" / "report.json")
+
+
 def test_no_answer_is_a_failure_and_not_right() -> None:
     rows = tuple(Row(text="t", label="a") for _ in range(4))
     answers = [answered("a", False), None, answered("b", False), None]
@@ -121,6 +127,7 @@ def test_the_report_tells_why_the_loop_did_not_close(tmp_path: Path) -> None:
     assert REPORT.failures() == []
     broken = replace(REPORT, lost=2, duplicates=1, swap_failed_requests=3, promotions=0, accuracy_last_1000=0.4)
     assert len(broken.failures()) == 5
+    make_room(tmp_path / "new" / "report.json")
     REPORT.write(tmp_path / "new" / "report.json")
     assert json.loads((tmp_path / "new" / "report.json").read_text()) == asdict(REPORT)
     console = Console(width=120, record=True, file=StringIO())
