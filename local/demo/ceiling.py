@@ -1,7 +1,7 @@
 """What the served answers are measured against: the first version, and one LoRA trained at once on all lessons.
 
-Served answers were given before their texts could teach anything, so the ceiling does not learn from the texts it is
-asked either: its lessons are all train-side examples that the loop had, without those whose text is in the test.
+A text that is asked for the first time was answered before it could teach anything, so the ceiling does not learn from
+it either: its lessons are all train-side examples that the loop had, without those whose text is new in the test.
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ class Lessons:
     texts: dict[str, str]
 
 
-def lessons_of(engine: Engine, model: str, test: Sequence[Row]) -> Lessons:
-    """All train-side examples of a model but those whose input is in the test."""
-    tested = {example_id(model, row.text) for row in test}
+def lessons_of(engine: Engine, model: str, before: Sequence[Row], test: Sequence[Row]) -> Lessons:
+    """All train-side examples of a model but those whose input is in the test and was not asked before it."""
+    asked, tested = ({example_id(model, row.text) for row in rows} for rows in (before, test))
+    fresh = tested - asked
     columns = select(Example.id, Example.target, Example.weight, Example.text)
     with Session(engine) as session:
         found = session.exec(columns.where(Example.model == model, Example.status == "train").order_by(col(Example.id)))
-        rows = [row for row in found if row[0] not in tested]
+        rows = [row for row in found if row[0] not in fresh]
     lessons = tuple(Lesson(id=id, target=target, weight=weight) for id, target, weight, _ in rows if target)
     return Lessons(lessons, {id: text for id, _, _, text in rows})
 

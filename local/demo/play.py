@@ -117,7 +117,7 @@ def _report(demo: Play, first: str, traffic: Traffic, engine: Engine, console: C
     story, end = demo.story, len(traffic.answers)
     stored = wait_stored(engine, MODEL, traffic, STORED_S)
     test = story.stream[-LAST:]
-    lessons = lessons_of(engine, MODEL, test)
+    lessons = lessons_of(engine, MODEL, story.stream[:-LAST], test)
     with LiveBar(f"ceiling: one LoRA on all {len(lessons.lessons):,} lessons", console) as bar:
 
         def show(now: Progress) -> None:
