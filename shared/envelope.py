@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from schemas.events import EVENTS, Event, in_utc
 from shared.errors import InvalidEventError
+from shared.text import short_hash
 from shared.topics import TOPIC_OF, Topic, key_of
 
 Headers = list[tuple[str, bytes]]
@@ -66,6 +67,15 @@ def unseal(value: bytes | None, headers: Iterable[tuple[str, bytes]], topic: Top
         return event_type.model_validate_json(value)
     except ValidationError as error:
         raise InvalidEventError("schema_error", describe(error)) from None
+
+
+def content_of(event: Event) -> str:
+    """What an event says, as 32 hex digits: equal for a repeat, other for another event under the same id.
+
+    When it was accepted and by which service is left out, since a repeat may come later and another way.
+    """
+    said = event.model_dump_json(exclude={"event_id", "occurred_at", "source"})
+    return short_hash(type(event).__name__, said)
 
 
 def describe(error: ValidationError) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from services.aggregator.shelf import Shelf
 from services.aggregator.tally import Tally
 from services.aggregator.topics import APP
 from services.aggregator.triggers import Asked, Loop
+from shared.ids import new_id
 from shared.policy import PolicyFile, Trigger
 
 PUBLISH_S = 1.0  # a slice's bucket is published at most this often, however fast it fills
@@ -127,7 +127,7 @@ class Analyst:
 
 def _alarm(model: str, drift: Drift) -> DriftDetected:
     return DriftDetected(
-        event_id=uuid.uuid4().hex,
+        event_id=new_id(),
         occurred_at=datetime.now(UTC),
         source=APP,
         model=model,

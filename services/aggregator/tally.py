@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from services.aggregator.shelf import Shelf
 from services.aggregator.slices import ALPHA, Rise, Slice, bucket_of, changes, count, rise
 from services.aggregator.topics import APP
 from services.aggregator.triggers import Loop
+from shared.ids import new_id
 from shared.policy import PolicyFile
 
 MAX_SLICES = 2_000  # per model, about 2 kB each; those that were hit least lately go
@@ -83,7 +83,7 @@ class Tally:
         kept = counted.buckets if counted else {}
         for bucket in sorted(buckets & kept.keys()):
             yield ErrorSliceUpdated(
-                event_id=uuid.uuid4().hex,
+                event_id=new_id(),
                 occurred_at=datetime.fromtimestamp(now, UTC),
                 source=APP,
                 model=model,

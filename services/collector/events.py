@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import uuid4
 
 from pydantic import TypeAdapter
 
@@ -21,6 +20,7 @@ from schemas.events import (
 from services.collector.requests import Body, PredictionBody, ReviewBody, Spoken, TrainingBody
 from shared.errors import RequestError
 from shared.identity import user_key
+from shared.ids import new_id
 
 SOURCE = "collector"
 _FEEDBACK: TypeAdapter[Feedback] = TypeAdapter(Feedback)
@@ -56,7 +56,7 @@ def to_events(bodies: list[Body], origin: Origin) -> list[Event]:
 
 def to_event(body: Body, origin: Origin) -> Event:
     """The event that one body says."""
-    event_id = body.event_id or uuid4().hex
+    event_id = body.event_id or new_id()
     match body:
         case Spoken():
             return _feedback(body, origin, event_id)

@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from uuid import uuid4
 
 from fastapi import Depends, FastAPI, Request
 from prometheus_client import Histogram
@@ -26,6 +25,7 @@ from shared.http.probes import probes
 from shared.http.problems import refusals
 from shared.http.validation import validate
 from shared.identity import ApiKey, Keyring, user_key
+from shared.ids import new_id
 from shared.log import Log
 from shared.policy import PolicyFile
 
@@ -83,10 +83,10 @@ class Desk:
         self, body: PredictBody, key: ApiKey, answer: Answer, solicit: bool, solicit_rate: float
     ) -> PredictionServed:
         return PredictionServed(
-            event_id=uuid4().hex,
+            event_id=new_id(),
             occurred_at=datetime.now(UTC),
             source="predictor",
-            prediction_id=body.prediction_id or uuid4().hex,
+            prediction_id=body.prediction_id or new_id(),
             model=answer.model,
             version=answer.version,
             input=body.input,
