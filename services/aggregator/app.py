@@ -23,6 +23,7 @@ from services.aggregator.tally import Tally
 from services.aggregator.topics import APP, JOINS, LOOPS, OUTCOMES, SLICES
 from services.aggregator.triggers import Loop
 from services.aggregator.turn import TURN_S, Aggregator, turn_regularly
+from shared.crash import crash_point
 from shared.envelope import unseal
 from shared.errors import InvalidEventError
 from shared.kafka import SESSION_TIMEOUT_MS, Bus
@@ -130,6 +131,7 @@ def _agent(aggregator: Aggregator, topic: Topic, handle: Handle) -> None:
     async def consume(stream: Any) -> None:
         records = stream.noack()
         async for event in records.events():
+            crash_point("aggregator.after_poll")
             _guarded(aggregator.outbox, event.message, handle)
             await aggregator.outbox.hold(event.message, partial(records.ack, event))
 

@@ -17,6 +17,7 @@ from typing import Any
 from schemas.events import Event
 from services.aggregator.facts import Fact
 from services.aggregator.topics import APP, OUTCOMES
+from shared.crash import crash_point
 from shared.envelope import Headers, seal
 from shared.kafka import Bus, provenance
 from shared.observe import DEAD_LETTERED, EVENTS_OUT
@@ -76,12 +77,16 @@ class Outbox:
         held, self._held = self._held, []
         self._room.set()
         await asyncio.gather(*sent)
+        crash_point("aggregator.after_tables")
         topic = self._bus.name(OUTCOMES)
         await asyncio.gather(
             *(self._send(topic, fact.model.encode(), fact.model_dump_json().encode(), []) for fact in facts)
         )
+        crash_point("aggregator.before_commit")
         for acknowledge in held:
             await acknowledge()
+        if held:
+            crash_point("aggregator.after_commit")
 
     def forget_held(self) -> None:
         """Neither tell nor acknowledge what is not settled: its partitions may be another worker's now."""

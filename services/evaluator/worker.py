@@ -23,6 +23,7 @@ from services.evaluator.gate import Judgement, first, judge, parentage, unsound
 from services.evaluator.history import History
 from services.evaluator.scoring import Scorer
 from services.evaluator.statistics import Paired, accuracy
+from shared.crash import crash_point
 from shared.envelope import unseal
 from shared.errors import ArtifactError, InvalidEventError
 from shared.kafka import Follower, Publisher
@@ -80,12 +81,15 @@ class Worker:
         verdict = self.history.verdicts.get(candidate.version)
         if verdict is None:
             verdict = self._judged(candidate, champion)
+            crash_point("evaluator.after_eval")
             self.publisher.publish(verdict)
+            crash_point("evaluator.after_verdict")
             EVENTS_OUT.labels("evaluator", "VerdictReached").inc()
             log.info("verdict_reached", model=candidate.model, version=candidate.version, outcome=verdict.outcome)
         serves = champion.version if champion else None
         if verdict.outcome == "promote" and serves == verdict.champion:
             self.publisher.publish(_promotion(candidate, verdict))
+            crash_point("evaluator.after_promotion")
             EVENTS_OUT.labels("evaluator", "ModelStateChanged").inc()
         self.history.update(self.decided.catch_up())
 

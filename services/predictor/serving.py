@@ -14,6 +14,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from schemas.events import LabelScore, ModelStateChanged
 from shared.artifacts import ArtifactStore
+from shared.crash import crash_point
 from shared.errors import LearnbackError, UnknownModelError
 from shared.lm.classifier import Classifier
 
@@ -65,6 +66,7 @@ class Serving:
             SWAP_FAILED.labels(state.model).inc()
             log.error("swap_refused", model=state.model, version=state.version, reason=reason)
             return False
+        crash_point("predictor.before_swap")
         self._champions[state.model] = state
         if old:
             self._classifiers[old.base].drop(old.version)
@@ -88,6 +90,7 @@ class Serving:
 
     def _load(self, state: ModelStateChanged) -> None:
         folder, _ = self._artifacts.get(f"versions/{state.version}", state.manifest_sha256)
+        crash_point("predictor.after_download")
         if state.base not in self._classifiers:
             self._classifiers[state.base] = Classifier(state.base)
         self._classifiers[state.base].load(state.version, folder)

@@ -13,6 +13,7 @@ from sqlmodel import Session, select
 from schemas.events import ModelStateChanged, TrainingRequested
 from services.trainer.selection import new_rows, replay_rows, texts_of
 from services.trainer.snapshot import Snapshot, freeze, frozen
+from shared.crash import crash_point
 from shared.policy import PolicyFile
 from shared.states import States
 from shared.tables import DeadLetter, ModelRow, Request, StateChange, Version
@@ -53,6 +54,7 @@ class Desk:
                 if snapshot is None:
                     snapshot = self._choose(session, request, origin)
                     freeze(snapshot, self.snapshots)
+                    crash_point("trainer.after_snapshot")
                 texts = texts_of(session, snapshot.ids)
         except (OperationalError, InterfaceError) as error:
             raise NotYetError(f"the database does not answer ({type(error).__name__})") from None

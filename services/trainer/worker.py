@@ -28,6 +28,7 @@ from services.trainer.progress import State, progressed
 from services.trainer.reports import Failure, Outcome, Progress
 from services.trainer.snapshot import Snapshot
 from shared.artifacts import ArtifactStore
+from shared.crash import crash_point
 from shared.envelope import unseal
 from shared.errors import ArtifactError, InvalidEventError
 from shared.kafka import Publisher
@@ -112,7 +113,9 @@ class Worker:
             self._tell(request, "failed", detail=str(reason))
             log.warning("training_failed", request_id=request.request_id, reason=str(reason))
             return
+        crash_point("trainer.before_event")
         self.publisher.publish(event)
+        crash_point("trainer.after_event")
         EVENTS_OUT.labels("trainer", "CandidateTrained").inc()
         self._tell(request, "finished", Progress(event.steps, event.steps, 0.0, event.examples_per_s, 0.0))
         log.info("candidate_trained", model=event.model, version=event.version, lessons=len(event.lessons))
@@ -160,7 +163,9 @@ class Worker:
             result = self._watch(child, request, part)
             if isinstance(result, Failure):
                 raise FailedTrainingError(f"Training {result.error}; see the trainer's log.")
+            crash_point("trainer.after_adapter_write")
             candidate.store(self.artifacts, snapshot, result, output)
+            crash_point("trainer.after_rename")
         finally:
             child.stop()
             shutil.rmtree(output, ignore_errors=True)
@@ -173,6 +178,7 @@ class Worker:
             for news in child.news():
                 if not isinstance(news, Progress):
                     return news
+                crash_point("trainer.mid_epoch")
                 if time.monotonic() - told >= PROGRESS_S:
                     told = time.monotonic()
                     self._tell(request, "running", news)
