@@ -11,13 +11,14 @@ CPU_FREE := ^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --override requirements/overrides.txt
 
-.PHONY: help setup demo local test check schemas lock clean
+.PHONY: help setup demo local test check bench schemas lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo [DATA=folder] [REPORT=file] [SEED=0]   play the whole loop, print a report, open the board"
 	@echo "make local     run everything in .learnback/ until Ctrl-C"
 	@echo "make test      all tests        make check   format, lint, types, layers"
+	@echo "make bench NAME=ingest [QUICK=1] [REPORT=file]   measure a published figure again"
 	@echo "make schemas   export the events     make lock   pin all packages"
 	@echo "TORCH=cpu with any of them spares the CUDA packages at the first set-up."
 
@@ -37,6 +38,9 @@ check: setup
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+bench: setup
+	@$(BIN)/python -m bench $(NAME) $(if $(QUICK),--quick) $(if $(REPORT),--json "$(REPORT)")
 
 schemas: setup
 	@$(BIN)/python -m schemas.export

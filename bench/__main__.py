@@ -1,0 +1,59 @@
+"""Run a bench: python -m bench NAME [--quick] [--json FILE]. Ends with 1 when a bar does not hold."""
+
+from __future__ import annotations
+
+import argparse
+import pkgutil
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from rich.console import Console
+
+import bench
+from bench.report import Report
+from local.interrupts import ending
+from shared.errors import LearnbackError
+
+
+def main(arguments: list[str]) -> int:
+    """Measure, show the table, write the JSON."""
+    found = benches()
+    given = _parse(arguments, sorted(found))
+    console, started = Console(stderr=True, highlight=False), time.monotonic()
+
+    def tell(line: str) -> None:
+        console.print(f"{time.monotonic() - started:6.1f} s  {line}", soft_wrap=True, markup=False)
+
+    try:
+        with ending():
+            figures = found[given.name].measure(given.quick, tell)
+    except LearnbackError as error:
+        console.print(str(error), markup=False)
+        return 2
+    report = Report(given.name, " ".join(["python -m bench", *arguments]), figures)
+    Console(width=max(120, Console().width)).print(report.table())
+    if given.json:
+        report.write(given.json)
+    return 0 if report.holds else 1
+
+
+def benches() -> dict[str, ModuleType]:
+    """The modules here that measure something, by name; the others are what they share."""
+    names = [found.name for found in pkgutil.iter_modules(bench.__path__) if found.name != "__main__"]
+    modules = {name: import_module(f"bench.{name}") for name in names}
+    return {name: module for name, module in modules.items() if hasattr(module, "measure")}
+
+
+def _parse(arguments: list[str], names: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m bench", description="Measure a published figure again.")
+    parser.add_argument("name", choices=names)
+    parser.add_argument("--quick", action="store_true", help="the same on less data, in at most 3 minutes")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
