@@ -116,6 +116,7 @@ def environment(run: RunFolder, ports: Ports) -> dict[str, str]:
     """What every program needs to find the others, over what the shell already says."""
     own = {
         "LEARNBACK_KAFKA_BOOTSTRAP_SERVERS": ports.kafka,
+        "LEARNBACK_INSTANCE": "local",  # a service that was killed has its partitions back at once
         "LEARNBACK_DATABASE_URL": run.database_url,
         "LEARNBACK_ARTIFACTS_URL": f"file://{run.artifacts}",
         "LEARNBACK_SECRET_FILE": str(run.secret_file),

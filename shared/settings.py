@@ -25,6 +25,11 @@ class Platform(BaseSettings):
     database_url: str = Field(default="sqlite:///.learnback/learnback.db", description="SQLAlchemy URL.")
     artifacts_url: str = Field(default="file://.learnback/artifacts", description="fsspec URL of the artifact store.")
     policy_file: Path = Field(default=Path("learnback.toml"), description="What the loop may do, per model.")
+    instance: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="A name of this replica that survives a restart: it gets its partitions back at once.",
+    )
     secret_file: Path = Field(default=Path(".learnback/secret"), description="Key of all HMACs; mode 0600.")
     keys_file: Path = Field(default=Path(".learnback/keys.json"), description="API keys, hashed.")
 

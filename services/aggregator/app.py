@@ -59,6 +59,7 @@ def _faust_app(bus: Bus, settings: AggregatorSettings) -> faust.App:
         datadir=str(settings.data_dir),
         key_serializer="raw",
         value_serializer="raw",
+        consumer_group_instance_id=bus.member(APP),
         processing_guarantee="at_least_once",
         producer_acks=-1,
         broker_session_timeout=SESSION_TIMEOUT_MS / 1000,
