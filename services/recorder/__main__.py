@@ -11,10 +11,11 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from sqlmodel import SQLModel
 
+from services.recorder.feed import Feed
 from services.recorder.intake import SERVICE, Intake
 from services.recorder.settings import RecorderSettings
 from services.recorder.sql import lock
-from services.recorder.worker import Worker
+from services.recorder.worker import Worker, recorded
 from shared.artifacts import ArtifactStore
 from shared.errors import FatalError
 from shared.kafka import Bus
@@ -38,14 +39,16 @@ def main() -> None:
         bus.await_topics(stopping)
         if stopping.is_set():
             return
-        consumer = bus.consumer(SERVICE, TOPICS, max_poll_records=settings.batch_size)
+        feed = Feed.open(bus, SERVICE, TOPICS, lambda: recorded(engine))
         with bus.publisher() as publisher:
             intake = Intake(bus, publisher, ArtifactStore(platform.artifacts_url))
-            worker = Worker(consumer, intake, engine, policies, pulse, stopping, settings.poll_ms)
+            worker = Worker(
+                feed, intake, engine, policies, pulse, stopping, settings.batch_size, settings.poll_ms / 1000
+            )
             try:
                 worker.run()
             finally:
-                consumer.close()
+                feed.close()
     engine.dispose()
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
-
-from kafka import TopicPartition
 
 from schemas.events import Event, TrainingRequested
 from services.recorder.batch import Batch
 from services.recorder.datasets import Imported, read_card
+from services.recorder.feed import Polled, Record
 from shared.artifacts import ArtifactStore
 from shared.envelope import unseal
 from shared.errors import ArtifactError, InvalidEventError
@@ -21,7 +19,6 @@ from shared.tables import Consumed, DeadLetter
 from shared.topics import DEAD_LETTERS
 
 SERVICE = "recorder"
-Polled = Mapping[TopicPartition, Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -63,17 +60,17 @@ class Intake:
         ]
         return Batch(tuple(events), datasets, tuple(letters), tuple(offsets))
 
-    def _put_aside(self, record: Any, reason: str, detail: str) -> None:
+    def _put_aside(self, record: Record, reason: str, detail: str) -> None:
         self.publisher.dead_letter(record, SERVICE, reason, detail)
         DEAD_LETTERED.labels(SERVICE, reason).inc()
 
 
-def end(records: Sequence[Any]) -> int:
+def end(records: Sequence[Record]) -> int:
     """The offset after the last of some records of one partition."""
     return int(records[-1].offset) + 1
 
 
-def letter(record: Any) -> DeadLetter:
+def letter(record: Record) -> DeadLetter:
     """The row of a dead letter. One without provenance is taken as its own origin."""
     told = {name: content.decode("utf-8", "replace") for name, content in record.headers if name.startswith("x-dlq-")}
     topic, service = told.get("x-dlq-topic", record.topic), told.get("x-dlq-service", "unknown")

@@ -1,26 +1,25 @@
 """The recorder's loop: a poll, one transaction with the rows and the offsets, and on.
 
 SQL says where to go on, so a crash at any point repeats without effect. Kafka's own offsets are committed behind, for
-those who look at the group's lag, and are never ahead. There is no rebalance listener (kafka-python gets stuck with
-one, dpkp/kafka-python#3131): what is assigned is compared each turn instead.
+those who look at the group's lag, and are never ahead.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
-from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from prometheus_client import Counter
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlmodel import col
 
 from services.recorder.batch import Batch, record
-from services.recorder.intake import SERVICE, Intake, Polled
+from services.recorder.feed import Feed, Part
+from services.recorder.intake import SERVICE, Intake
+from shared.crash import crash_point
 from shared.errors import UnavailableError
 from shared.observe import HANDLE_SECONDS, LAG, Pulse
 from shared.policy import PolicyFile
@@ -38,14 +37,14 @@ log = structlog.get_logger()
 class Worker:
     """The loop and what it works with; the fields are the test seams."""
 
-    consumer: KafkaConsumer
+    feed: Feed
     intake: Intake
     engine: Engine
     policies: PolicyFile
     pulse: Pulse
     stopping: threading.Event
-    poll_ms: int = 200
-    places: dict[TopicPartition, int] = field(default_factory=dict)
+    batch_size: int = 1000
+    poll_s: float = 0.1
     backoff_s: float = BACKOFF_S[0]
     told_at: float = 0.0
 
@@ -58,8 +57,7 @@ class Worker:
                 self._back_off(error)
             else:
                 self.backoff_s = BACKOFF_S[0]
-        if self.places:
-            self._tell_kafka(every_s=0)
+        self._tell_kafka(every_s=0)
 
     def turn(self) -> None:
         """Poll once and record what came.
@@ -68,10 +66,10 @@ class Worker:
             OperationalError, InterfaceError, UnavailableError: SQL or Kafka is away; nothing was recorded.
         """
         self.pulse.touch()
-        polled = self.consumer.poll(timeout_ms=self.poll_ms)
-        self._follow_assignment()
-        self.pulse.ready = bool(self.places)
-        if polled := self._expected(polled):
+        polled = self.feed.poll(self.batch_size, self.poll_s)
+        self.pulse.ready = self.feed.ready
+        if polled:
+            crash_point("recorder.after_poll")
             with HANDLE_SECONDS.labels(SERVICE).time():
                 self._record(self.intake.take(polled))
         self._tell_kafka(TELL_KAFKA_S)
@@ -79,35 +77,13 @@ class Worker:
     def _record(self, batch: Batch) -> None:
         with self.engine.connect() as connection:
             conflicts = record(connection, batch, self.policies)
+            crash_point("recorder.before_commit")
             connection.commit()
-        self.places |= {TopicPartition(one.topic, one.partition): one.next_offset for one in batch.offsets}
+        crash_point("recorder.after_commit")
+        self.feed.advance({Part(one.topic, one.partition): one.next_offset for one in batch.offsets})
         if conflicts:
             CONFLICTS.inc(conflicts)
             log.warning("prediction_id_taken", events=conflicts)
-
-    def _follow_assignment(self) -> None:
-        """Go to where SQL stands on partitions that are new to this member, and forget those that left."""
-        assigned = set(self.consumer.assignment())
-        self.places = {part: place for part, place in self.places.items() if part in assigned}
-        if new := assigned - self.places.keys():
-            recorded = self._recorded()
-            for part in new:
-                self.consumer.seek(part, recorded.get(part, 0))
-                self.places[part] = recorded.get(part, 0)
-
-    def _recorded(self) -> dict[TopicPartition, int]:
-        query = select(col(Consumed.topic), col(Consumed.partition), col(Consumed.next_offset))
-        with self.engine.connect() as connection:
-            return {TopicPartition(topic, part): place for topic, part, place in connection.execute(query)}
-
-    def _expected(self, polled: Polled) -> Polled:
-        """The records from our own place on: a partition that left and came back within one poll starts elsewhere."""
-        kept = {
-            part: [one for one in records if one.offset >= self.places[part]]
-            for part, records in polled.items()
-            if part in self.places
-        }
-        return {part: records for part, records in kept.items() if records}
 
     def _back_off(self, error: Exception) -> None:
         """Wait, then read again from where SQL stands."""
@@ -115,16 +91,19 @@ class Worker:
         log.warning("waiting", error=type(error).__name__, seconds=self.backoff_s)
         self.stopping.wait(self.backoff_s)
         self.backoff_s = min(self.backoff_s * 2, BACKOFF_S[1])
-        self.places = {}
+        self.feed.rewind()
 
     def _tell_kafka(self, every_s: float) -> None:
         """Show our place and lag to those who watch the group."""
         if time.monotonic() - self.told_at < every_s:
             return
         self.told_at = time.monotonic()
-        self.consumer.commit_async({part: OffsetAndMetadata(place, "", -1) for part, place in self.places.items()})
-        lag: dict[str, int] = defaultdict(int)
-        for part, place in self.places.items():
-            lag[part.topic] += max(0, (self.consumer.highwater(part) or place) - place)
-        for topic, events in lag.items():
+        for topic, events in self.feed.tell_kafka().items():
             LAG.labels(SERVICE, topic).set(events)
+
+
+def recorded(engine: Engine) -> dict[Part, int]:
+    """The next offset of each partition, as SQL has it."""
+    query = select(col(Consumed.topic), col(Consumed.partition), col(Consumed.next_offset))
+    with engine.connect() as connection:
+        return {Part(topic, part): place for topic, part, place in connection.execute(query)}

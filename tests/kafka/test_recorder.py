@@ -22,8 +22,9 @@ from sqlmodel import Session, SQLModel
 
 from schemas.events import Dataset, Event, ModelCard, TrainingRequested, UserErased
 from services.recorder.digest import digest
+from services.recorder.feed import Feed
 from services.recorder.intake import Intake
-from services.recorder.worker import Worker
+from services.recorder.worker import Worker, recorded
 from shared.artifacts import ArtifactStore
 from shared.datasets import Row, store_dataset
 from shared.kafka import Bus
@@ -219,10 +220,10 @@ def test_a_killed_recorder_loses_nothing_and_repeats_nothing(place: Place) -> No
 @contextmanager
 def worker(place: Place, engine: Engine) -> Iterator[Worker]:
     """A recorder's loop in a thread of the test."""
-    consumer = place.bus.consumer("recorder", TOPICS)
+    feed = Feed.open(place.bus, "recorder", TOPICS, lambda: recorded(engine))
     with place.bus.publisher() as publisher:
         intake = Intake(place.bus, publisher, place.artifacts)
-        one = Worker(consumer, intake, engine, PolicyFile(), Pulse(), threading.Event(), poll_ms=50)
+        one = Worker(feed, intake, engine, PolicyFile(), Pulse(), threading.Event(), poll_s=0.05)
         thread = threading.Thread(target=one.run)
         thread.start()
         try:
@@ -230,7 +231,7 @@ def worker(place: Place, engine: Engine) -> Iterator[Worker]:
         finally:
             one.stopping.set()
             thread.join(20)
-            consumer.close()
+            feed.close()
 
 
 def test_a_locked_database_is_waited_for(place: Place) -> None:

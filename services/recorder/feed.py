@@ -1,0 +1,170 @@
+"""What the topics bring: a member of the recorder's group that reads each partition from where SQL stands.
+
+librdkafka fetches and decodes in threads of its own, at a tenth of kafka-python's CPU time per record. The group only
+says which partitions are ours; where to read on is said by whoever recorded, so nothing depends on committed offsets.
+They are told to Kafka for those who watch the group's lag.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, cast
+
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
+
+from shared.errors import UnavailableError
+from shared.kafka import SESSION_TIMEOUT_MS, Bus
+from shared.topics import Topic
+
+QUEUE_KB = 16 * 1024  # read ahead at most this much, so that memory does not follow the backlog
+FETCH_BYTES = 256 * 1024  # of one partition at a time: predictions and their feedback come close to each other
+
+log = structlog.get_logger()
+
+
+class Part(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+
+class Record(NamedTuple):
+    """One record as it was read. `timestamp` is in milliseconds."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+    timestamp: int
+
+
+Polled = Mapping[Part, Sequence[Record]]
+Places = Mapping[Part, int]
+
+
+@dataclass
+class Feed:
+    """The group's member. `recorded` tells the next offset of each partition that was ever recorded."""
+
+    consumer: Consumer
+    recorded: Callable[[], Places]
+    assigned: list[Part] = field(default_factory=list)
+    places: dict[Part, int] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, bus: Bus, group: str, topics: Iterable[Topic], recorded: Callable[[], Places]) -> Feed:
+        """Join the group."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": bus.servers,
+                "group.id": bus.group(group),
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "earliest",
+                "session.timeout.ms": SESSION_TIMEOUT_MS,
+                "queued.max.messages.kbytes": QUEUE_KB,
+                "fetch.message.max.bytes": FETCH_BYTES,
+            },
+            logger=logging.getLogger("librdkafka"),
+        )
+        feed = cls(consumer, recorded)
+        names = [bus.name(topic) for topic in topics]
+        consumer.subscribe(names, on_assign=feed._given, on_revoke=feed._taken, on_lost=feed._taken)
+        return feed
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are partitions to read, and it is known from where."""
+        return bool(self.places)
+
+    def poll(self, records: int, timeout_s: float) -> Polled:
+        """What came within the time, at most so many records; of each partition from our place on, without gaps.
+
+        Raises:
+            UnavailableError: Kafka refuses to be read.
+            OperationalError, InterfaceError: SQL did not say where to go on.
+        """
+        if self.assigned and not self.places:
+            self._go()
+        try:
+            messages = self.consumer.consume(records, timeout_s)
+        except KafkaException as error:
+            raise UnavailableError(f"Kafka cannot be read ({error.args[0].name()}).") from error
+        return self._expected(messages)
+
+    def advance(self, places: Places) -> None:
+        """Note up to where everything is recorded."""
+        self.places |= places
+
+    def rewind(self) -> None:
+        """Read again from where SQL stands."""
+        self.places = {}
+
+    def tell_kafka(self) -> dict[str, int]:
+        """Show our place to those who watch the group; how many records of each topic are still to come."""
+        if not self.places:
+            return {}
+        offsets = [TopicPartition(*part, place) for part, place in self.places.items()]
+        self.consumer.commit(offsets=offsets, asynchronous=True)
+        lag: dict[str, int] = defaultdict(int)
+        for part, place in self.places.items():
+            _, end = self.consumer.get_watermark_offsets(TopicPartition(*part), cached=True) or (0, place)
+            lag[part.topic] += max(0, end - place)
+        return lag
+
+    def close(self) -> None:
+        """Leave the group, so that others take over at once."""
+        self.consumer.close()
+
+    def _given(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Read nothing of what the group gave until SQL has said from where."""
+        self.assigned = [Part(one.topic, one.partition) for one in partitions]
+        self.places = {}
+        self.consumer.assign([])
+
+    def _taken(self, _consumer: Consumer, _partitions: list[TopicPartition]) -> None:
+        self.assigned, self.places = [], {}
+        self.consumer.unassign()
+
+    def _go(self) -> None:
+        recorded = self.recorded()
+        starts = {part: recorded.get(part, OFFSET_BEGINNING) for part in self.assigned}
+        self.consumer.assign([TopicPartition(*part, start) for part, start in starts.items()])
+        self.places = {part: max(0, start) for part, start in starts.items()}
+
+    def _expected(self, messages: Iterable[Message]) -> Polled:
+        """The records of partitions that are still ours, from our place on (librdkafka may hand out older fetches)."""
+        polled: dict[Part, list[Record]] = {}
+        for message in messages:
+            if (problem := message.error()) is not None:
+                log.warning("kafka_says", error=problem.name())
+                continue
+            record = _record(message)
+            part = Part(record.topic, record.partition)
+            if record.offset >= self.places.get(part, record.offset + 1):
+                polled.setdefault(part, []).append(record)
+        return polled
+
+
+def _record(message: Message) -> Record:
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    assert topic is not None, "only the client's own events have no place"
+    assert partition is not None, topic
+    assert offset is not None, topic
+    headers = cast(Iterable[tuple[str, bytes | None]], message.headers() or ())
+    return Record(
+        topic,
+        partition,
+        offset,
+        message.key(),
+        message.value(),
+        [(name, content or b"") for name, content in headers],
+        message.timestamp()[1],
+    )
