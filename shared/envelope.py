@@ -72,9 +72,10 @@ def unseal(value: bytes | None, headers: Iterable[tuple[str, bytes]], topic: Top
 def content_of(event: Event) -> str:
     """What an event says, as 32 hex digits: equal for a repeat, other for another event under the same id.
 
-    When it was accepted and by which service is left out, since a repeat may come later and another way.
+    When it was accepted and by which service is left out, since a repeat may come later and another way. So is what is
+    not said (null): an optional field that a later release adds must not turn a repeat of years ago into a conflict.
     """
-    said = event.model_dump_json(exclude={"event_id", "occurred_at", "source"})
+    said = event.model_dump_json(exclude={"event_id", "occurred_at", "source"}, exclude_none=True)
     return short_hash(type(event).__name__, said)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events import Comment, Event, FeedbackReceived
-from shared.envelope import seal, unseal
+from shared.envelope import content_of, seal, unseal
 from shared.errors import InvalidEventError
 from shared.topics import DEAD_LETTERS, ERROR_SLICES, FEEDBACK, TOPIC_OF, key_of
 from tests.unit.events import EXAMPLES, KEY, NOON
@@ -89,3 +89,13 @@ def test_events_are_frozen() -> None:
     assert FEEDBACK_RECEIVED.occurred_at == NOON
     with pytest.raises(ValueError, match="frozen"):
         FEEDBACK_RECEIVED.user_key = KEY  # type: ignore[misc]
+
+
+def test_what_an_event_says_does_not_depend_on_fields_that_a_later_release_may_add() -> None:
+    class Later(FeedbackReceived):
+        weather: str | None = None
+
+    Later.__name__ = FeedbackReceived.__name__
+    event = FEEDBACK_RECEIVED
+    assert content_of(Later(**event.model_dump())) == content_of(event)
+    assert content_of(event.model_copy(update={"prediction_id": "another"})) != content_of(event)
