@@ -61,8 +61,10 @@ class Feed:
     @classmethod
     def open(cls, bus: Bus, group: str, topics: Iterable[Topic], recorded: Callable[[], Places]) -> Feed:
         """Join the group."""
+        member = bus.member(group)
         consumer = Consumer(
             {
+                **({"group.instance.id": member} if member else {}),
                 "bootstrap.servers": bus.servers,
                 "group.id": bus.group(group),
                 "enable.auto.commit": False,
