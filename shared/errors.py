@@ -4,6 +4,7 @@ LearnbackError
 ├── BadInputError             the caller's fault: told to the caller, never retried, never fatal
 │   ├── InvalidEventError     a message that is not the event it should be → dead letters
 │   ├── RequestError          an HTTP request that is refused, with its status and the item of a list it is about
+│   │   └── ListRefusedError  a list of which no item is taken, with the refusal of each
 │   ├── UnknownModelError     no model of that name serves here
 │   └── ForbiddenError        no key, a wrong key, or a key without the scope
 ├── ArtifactError             a version's files are missing, torn, altered or not finite: never serve it
@@ -16,7 +17,7 @@ Each message says what happened, to which thing, and what to do; none holds user
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 class LearnbackError(Exception):
@@ -55,6 +56,16 @@ class RequestError(BadInputError):
         self.status = status
         self.event_index = event_index
         self.headers = headers
+
+
+class ListRefusedError(RequestError):
+    """A list of which no item is taken."""
+
+    def __init__(self, errors: Sequence[RequestError]) -> None:
+        """Make one of the items' refusals, of which the first speaks for all."""
+        first = errors[0]
+        super().__init__(first.status, first.code, first.detail, first.field, first.event_index, first.headers)
+        self.errors = tuple(errors)
 
 
 class UnknownModelError(BadInputError):

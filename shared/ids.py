@@ -6,8 +6,10 @@ of its own for each row, and a database of millions of rows writes them all out 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
+from functools import lru_cache
 
 
 def new_id() -> str:
@@ -16,3 +18,13 @@ def new_id() -> str:
     raw[6] = raw[6] & 0x0F | 0x70
     raw[8] = raw[8] & 0x3F | 0x80
     return raw.hex()
+
+
+def namespaced(app: str, event_id: str) -> str:
+    """An app's own id of an event as it is stored: two apps that use the same id do not hide each other's events."""
+    return f"{_namespace(app)}.{event_id}"
+
+
+@lru_cache(maxsize=1024)
+def _namespace(app: str) -> str:
+    return hashlib.sha256(app.encode()).hexdigest()[:8]

@@ -13,6 +13,8 @@ from sqlalchemy import JSON, Column, DateTime, Engine, Index, TypeDecorator, cre
 from sqlalchemy.engine.interfaces import Dialect
 from sqlmodel import Field, SQLModel
 
+CONTENT = "Digest of what the event says: tells a repeat from a conflict."
+
 
 class UtcTime(TypeDecorator[datetime]):
     """Times as UTC: SQLite keeps no zone, so it is put back on reading."""
@@ -48,6 +50,7 @@ class Prediction(SQLModel, table=True):
 
     prediction_id: str = Field(primary_key=True)
     event_id: str = Field(unique=True)
+    content: str = Field(default="", description=CONTENT)
     model: str
     version: str
     input: str
@@ -69,6 +72,7 @@ class FeedbackRow(SQLModel, table=True):
 
     __tablename__ = "feedback"
     event_id: str = Field(primary_key=True)
+    content: str = Field(default="", description=CONTENT)
     prediction_id: str = Field(index=True)
     kind: str
     value: Any = Field(sa_column=_json())

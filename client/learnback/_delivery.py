@@ -48,11 +48,14 @@ class Backoff:
 def judge(batch: Batch, response: httpx.Response | None) -> Outcome:
     """What an answer, or None for a broken connection, means for the batch.
 
-    A list is refused as a whole. So the event that the refusal names is given up and the others are sent again; a
-    list that is too large is sent in halves.
+    An answer that names refused items settles all of them, and the others are taken when it is a success. A body that
+    is refused for one item without a look at the others is sent again without it; one that is too large, in halves.
     """
     if response is None:
         return Outcome(rest=(batch,), wait=True)
+    told = problem(response)
+    if refusals := _refusals(told, len(batch.events)):
+        return _by_item(batch, response, refusals)
     if response.is_success:
         return Outcome(accepted=len(batch.events))
     if response.status_code >= 500 or response.status_code in AGAIN:
@@ -61,13 +64,38 @@ def judge(batch: Batch, response: httpx.Response | None) -> Outcome:
     if response.status_code == 413 and count > 1:
         half = count // 2
         return Outcome(rest=(batch.only(*range(half)), batch.only(*range(half, count))))
-    index = problem(response).get("event_index")
+    index = told.get("event_index")
     if isinstance(index, int) and 0 <= index < count:
         others = [other for other in range(count) if other != index]
-        _log(batch.only(index), response)
+        _log(batch.only(index), refusal(response))
         return Outcome(rejected=1, rest=(batch.only(*others),) if others else ())
-    _log(batch, response)
+    _log(batch, refusal(response))
     return Outcome(rejected=count)
+
+
+def _refusals(told: dict[str, object], count: int) -> dict[int, dict[str, object]]:
+    """The problems of single items, by the item."""
+    listed = told.get("errors")
+    errors = [error for error in listed if isinstance(error, dict)] if isinstance(listed, list) else []
+    places = ((error.get("event_index"), error) for error in errors)
+    return {index: error for index, error in places if isinstance(index, int) and 0 <= index < count}
+
+
+def _by_item(batch: Batch, response: httpx.Response, refusals: dict[int, dict[str, object]]) -> Outcome:
+    """Give up the items that are refused; those that may be taken later go again, as all others after a failure."""
+    again = {index for index, told in refusals.items() if told.get("retryable") is True}
+    given_up = refusals.keys() - again
+    for index in sorted(given_up):
+        _log(batch.only(index), _error(refusals[index], response.status_code))
+    others = set(range(len(batch.events))) - refusals.keys()
+    rest = again if response.is_success else again | others
+    return Outcome(
+        accepted=len(others) if response.is_success else 0,
+        rejected=len(given_up),
+        rest=(batch.only(*sorted(rest)),) if rest else (),
+        wait=bool(again),
+        retry_after_s=_retry_after(response),
+    )
 
 
 def problem(response: httpx.Response) -> dict[str, object]:
@@ -81,24 +109,26 @@ def problem(response: httpx.Response) -> dict[str, object]:
 
 def refusal(response: httpx.Response) -> RefusedError:
     """The error that an answer is."""
-    told = problem(response)
-    named = told.get("field")
+    return _error(problem(response), response.status_code)
+
+
+def _error(told: dict[str, object], status: int) -> RefusedError:
+    named, own = told.get("field"), told.get("status")
     return RefusedError(
-        str(told.get("code", f"http_{response.status_code}")),
+        str(told.get("code", f"http_{status}")),
         str(told.get("detail", "The service refused the request.")),
         str(named) if named else None,
-        response.status_code,
+        own if isinstance(own, int) else status,
     )
 
 
-def _log(batch: Batch, response: httpx.Response) -> None:
-    error = refusal(response)
+def _log(batch: Batch, error: RefusedError) -> None:
     logger.warning(
-        "%d event(s) refused, the first is %s: %s (status %d, field %s)",
+        "%d event(s) refused, the first is %s: %s (status %s, field %s)",
         len(batch.events),
         batch.events[0].event_id,
         error.code,
-        response.status_code,
+        error.status,
         error.field,
     )
 

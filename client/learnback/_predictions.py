@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 import httpx
 
 from learnback._delivery import AGAIN, refusal
 from learnback._errors import LearnbackError, UnavailableError
+from learnback._ids import new_id
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def question(
     model: str, input: str, prediction_id: str | None, user: str | None, tags: Mapping[str, str] | None
 ) -> dict[str, Any]:
     """The body of a request to predict."""
-    body = {"model": model, "input": input, "prediction_id": prediction_id or uuid4().hex, "user": user, "tags": tags}
+    body = {"model": model, "input": input, "prediction_id": prediction_id or new_id(), "user": user, "tags": tags}
     return {name: value for name, value in body.items() if value is not None}
 
 

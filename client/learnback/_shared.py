@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 from learnback._errors import DroppedError, RefusedError
+from learnback._ids import new_id
 from learnback._outbox import Queued, Stats, write
 
 CAPACITY = 10_000  # events; an hour without the collector at 3 a second
@@ -48,7 +48,7 @@ class Options:
         Raises:
             RefusedError: it cannot be written, and `raise_errors` is set.
         """
-        event_id = event_id or uuid4().hex
+        event_id = event_id or new_id()
         try:
             return event_id, write(path, event_id, body())
         except Exception as error:  # whatever the app handed over must not come back at it

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, func
 from sqlmodel import Session, col, select
 
 from local.demo.users import Traffic
+from shared.ids import namespaced
 from shared.tables import FeedbackRow, Prediction, Version
 
 POLL_S = 0.3
@@ -33,17 +34,18 @@ def wait_stored(engine: Engine, model: str, traffic: Traffic, timeout_s: float) 
 
 
 def _count(engine: Engine, model: str, traffic: Traffic) -> Stored:
+    said = {namespaced(model, event_id) for event_id in traffic.said}  # the demo's app has its model's name
     answered = {answer.prediction_id for answer in traffic.answers if answer}
     with Session(engine) as session:
         predictions = session.exec(select(Prediction.prediction_id).where(Prediction.model == model)).all()
         mine = col(FeedbackRow.prediction_id).like(f"{model}-%")
         feedback = session.exec(select(FeedbackRow.event_id).where(mine)).all()
         judged = session.exec(select(func.count(func.distinct(col(FeedbackRow.prediction_id)))).where(mine)).one()
-    lost_feedback = max(0, traffic.stats.accepted - len(set(feedback) & set(traffic.said)))
+    lost_feedback = max(0, traffic.stats.accepted - len(set(feedback) & said))
     return Stored(
         feedback=len(feedback),
         lost=len(answered - set(predictions)) + lost_feedback,
-        duplicates=_surplus(predictions, answered) + _surplus(feedback, set(traffic.said)) + len(feedback) - judged,
+        duplicates=_surplus(predictions, answered) + _surplus(feedback, said) + len(feedback) - judged,
     )
 
 

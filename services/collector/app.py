@@ -4,57 +4,40 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
-from prometheus_client import Counter
 from pydantic import TypeAdapter
+from starlette.responses import Response
 
-from schemas.events import TrainingRequested
-from services.collector.events import Origin, to_events
+from services.collector.intake import Intake, count
 from services.collector.requests import FEEDBACK, PREDICTION, REVIEW, TRAINING, Receipt
-from shared.http.body import read_json
+from services.collector.window import Window
+from shared.http.body import parse_json, read_body
 from shared.http.documentation import REFUSALS, document, takes
 from shared.http.keys import bearer
 from shared.http.probes import probes
-from shared.http.problems import Problem, refusals
-from shared.http.validation import validate, validate_items
+from shared.http.problems import ListProblem, Problem, refusals
+from shared.http.validation import check_size, validate, validate_items
 from shared.identity import ApiKey, Keyring, Scope
 from shared.log import Log
 
-OUTCOMES = Counter(
-    "learnback_ingest_outcomes_total", "Events accepted, and requests refused by reason", ["outcome", "reason"]
-)
 DESCRIPTION = "What users say of a language model's answers. 202 means: durable. Every refusal is a problem+json."
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"model": Receipt, "description": "Durable since an earlier request with the same ids: nothing was added."},
+    202: {"model": Receipt, "description": "Durable."},
+    **REFUSALS,
+    409: {**REFUSALS[422], "description": "An event with this id says something else; the first stays."},
+}
+LIST_ANSWERS = ANSWERS | {
+    207: {"model": Receipt, "description": "Some items are durable; `errors` tells which are refused, and why."}
+}
 
 
 def now() -> datetime:
     """The collector's clock."""
     return datetime.now(UTC)
-
-
-@dataclass(frozen=True)
-class Intake:
-    """What every route does with its body."""
-
-    log: Log
-    secret: bytes
-    clock: Callable[[], datetime]
-
-    async def take(self, bodies: list[Any], key: ApiKey) -> Receipt:
-        """Make the events, wait until they are durable, and say so."""
-        events = to_events(bodies, Origin(key.app, self.secret, self.clock()))
-        await self.log.append(events)
-        OUTCOMES.labels("accepted", "durable").inc(len(events))
-        first = events[0]
-        return Receipt(
-            accepted=len(events),
-            event_ids=[event.event_id for event in events],
-            server_id=any(body.event_id is None for body in bodies),
-            request_id=first.request_id if isinstance(first, TrainingRequested) else None,
-        )
 
 
 def create_app(log: Log, keyring: Keyring, clock: Callable[[], datetime] = now) -> FastAPI:
@@ -69,7 +52,7 @@ def create_app(log: Log, keyring: Keyring, clock: Callable[[], datetime] = now) 
     app.include_router(probes(lambda: log.ready))
     refusals(app, watch=_count)
     document(app)
-    intake = Intake(log, keyring.secret, clock)
+    intake = Intake(log, keyring.secret, clock, Window())
     _route(app, intake, keyring, "/v1/feedback", "ingest", FEEDBACK, many=True, tag="kind")
     _route(app, intake, keyring, "/v1/predictions", "ingest", PREDICTION, many=True)
     _route(app, intake, keyring, "/v1/reviews", "review", REVIEW)
@@ -87,18 +70,22 @@ def _route(
     many: bool = False,
     tag: str | None = None,
 ) -> None:
-    async def post(request: Request, key: ApiKey = Depends(bearer(keyring, scope))) -> Receipt:
-        value = await read_json(request)
-        bodies = validate_items(adapter, value, tag) if many else [validate(adapter, value)]
-        return await intake.take(bodies, key)
+    async def post(request: Request, key: ApiKey = Depends(bearer(keyring, scope))) -> Response:
+        raw = await read_body(request)
+        value = parse_json(raw)
+        if many and isinstance(value, list):
+            status, receipt = await intake.take_list(validate_items(adapter, value, len(raw), tag), key)
+        else:
+            check_size(value, len(raw))
+            status, receipt = await intake.take(validate(adapter, value, tag=tag), key)
+        return Response(receipt.model_dump_json(exclude_none=True), status, media_type="application/json")
 
     app.add_api_route(
         path,
         post,
         methods=["POST"],
         status_code=202,
-        response_model_exclude_none=True,
-        responses=REFUSALS,
+        responses=LIST_ANSWERS if many else ANSWERS,
         openapi_extra=takes(adapter, many),
         name=path.removeprefix("/v1/"),
         operation_id=path.removeprefix("/v1/"),
@@ -106,4 +93,4 @@ def _route(
 
 
 def _count(problem: Problem) -> None:
-    OUTCOMES.labels("unavailable" if problem.status >= 500 else "refused", problem.code).inc()
+    count(*(problem.errors if isinstance(problem, ListProblem) else [problem]))

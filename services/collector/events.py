@@ -18,9 +18,8 @@ from schemas.events import (
     TrainingRequested,
 )
 from services.collector.requests import Body, PredictionBody, ReviewBody, Spoken, TrainingBody
-from shared.errors import RequestError
 from shared.identity import user_key
-from shared.ids import new_id
+from shared.ids import namespaced, new_id
 
 SOURCE = "collector"
 _FEEDBACK: TypeAdapter[Feedback] = TypeAdapter(Feedback)
@@ -39,24 +38,9 @@ class Origin:
         return None if user is None else user_key(self.secret, self.app, user)
 
 
-def to_events(bodies: list[Body], origin: Origin) -> list[Event]:
-    """The events that the bodies say, in their order.
-
-    Raises:
-        RequestError: `duplicate_event_id`, since the second event of one id would be taken for a repeat and be lost.
-    """
-    events = [to_event(body, origin) for body in bodies]
-    seen: set[str] = set()
-    for index, event in enumerate(events):
-        if event.event_id in seen:
-            raise RequestError(422, "duplicate_event_id", "An earlier item has the same id.", "event_id", index)
-        seen.add(event.event_id)
-    return events
-
-
 def to_event(body: Body, origin: Origin) -> Event:
     """The event that one body says."""
-    event_id = body.event_id or new_id()
+    event_id = new_id() if body.event_id is None else namespaced(origin.app, body.event_id)
     match body:
         case Spoken():
             return _feedback(body, origin, event_id)

@@ -22,8 +22,11 @@ from schemas.events import (
     Storable,
     Tags,
 )
+from shared.http.problems import Problem
 
 User = Annotated[str, StringConstraints(min_length=1, max_length=200), Storable]
+# An app's own id of an event: stored as `<8 hex digits of the app>.<id>`, which is an `Id` of at most 64 characters.
+OwnId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,47}$")]
 CLOSED = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True, allow_inf_nan=False)
 
 
@@ -32,7 +35,9 @@ class Body(BaseModel):
 
     model_config = CLOSED
 
-    event_id: Id | None = Field(default=None, description="Makes a repeat harmless. Made here when absent.")
+    event_id: OwnId | None = Field(
+        default=None, description="Your id of the event: makes a repeat harmless. Made here when absent."
+    )
 
 
 class Spoken(Body):
@@ -167,11 +172,14 @@ TRAINING = TypeAdapter(TrainingBody)
 
 
 class Receipt(BaseModel):
-    """The broker has the events."""
+    """The events are durable: those of now, and those that are repeats."""
 
     model_config = ConfigDict(frozen=True)
 
-    accepted: int
-    event_ids: list[str] = Field(description="In the order of the bodies.")
+    accepted: int = Field(description="How many of the events that were sent are durable.")
+    event_ids: list[str] = Field(description="Their ids as you gave them, or as made here; in the order of the bodies.")
     server_id: bool = Field(description="An id was made here: a repeat of that body will count as another event.")
     request_id: str | None = Field(default=None, description="Of a training request: progress is told under it.")
+    duplicate: bool | None = Field(default=None, description="This one event was here before; nothing was added.")
+    duplicates: list[int] | None = Field(default=None, description="Items of the list that were here before, from 0.")
+    errors: list[Problem] | None = Field(default=None, description="Items of the list that were refused, and why.")

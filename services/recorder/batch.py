@@ -65,12 +65,12 @@ class Touched:
 def record(connection: Connection, batch: Batch, policies: PolicyFile) -> int:
     """Write a batch and what follows from it; the caller commits. Repeating it changes nothing.
 
-    Returns how many predictions came with an id that another event had taken.
+    Returns how many events came with an id that another one had taken.
     """
     lock(connection)
     touched = Touched()
     lines = lineage.lines(connection, _models_with_news(batch))
-    erased = facts.store(connection, batch.of(UserErased))
+    facts.store(connection, batch.of(UserErased))
     said = [event for event in batch.events if not isinstance(event, UserErased)]
     stored = facts.store(connection, erasures.screen(connection, said))
     insert_new(connection, batch.letters)
@@ -81,7 +81,7 @@ def record(connection: Connection, batch: Batch, policies: PolicyFile) -> int:
     _follow_versions(connection, batch, lines, touched)
     touched.examples |= {event.subject for event in batch.of(ReviewDecided) if event.subject_kind == "example"}
     _settle(connection, touched, policies)
-    return stored.conflicts + erased.conflicts
+    return len(stored.conflicts)
 
 
 def _erase(connection: Connection, batch: Batch, touched: Touched, policies: PolicyFile) -> None:

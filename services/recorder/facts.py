@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
-from sqlmodel import SQLModel, col
+from sqlalchemy import Connection
+from sqlmodel import SQLModel
 
 from schemas.events import (
     DriftDetected,
@@ -23,7 +23,9 @@ from schemas.events import (
     UserErased,
     VerdictReached,
 )
-from services.recorder.sql import chunks, insert_new, replace
+from services.recorder import identity
+from services.recorder.identity import Said
+from services.recorder.sql import Row, insert, insert_new, replace
 from shared.tables import (
     Drift,
     Erasure,
@@ -53,82 +55,77 @@ NEWEST = (Progress, ErrorSlice, Erasure)  # tables that keep the newest event of
 
 @dataclass(frozen=True)
 class Stored:
-    """What was new: ids of predictions and feedback rows, and how many predictions took an id that was taken."""
+    """What was new of a batch (ids of predictions and of feedback), what was a repeat, and what took another's id."""
 
     predictions: frozenset[str]
     feedback: frozenset[str]
-    conflicts: int
+    repeats: tuple[Said, ...] = ()
+    conflicts: tuple[Said, ...] = ()
 
 
 def store(connection: Connection, events: Sequence[Event]) -> Stored:
-    """Write the rows of events; an event id, or a prediction id, that is there already changes nothing."""
+    """Write what events say; an event id, or a prediction id, that is there already changes nothing."""
+    said = identity.sort(
+        connection, [event for event in events if isinstance(event, PredictionServed | FeedbackReceived)]
+    )
+    predictions = [_prediction(one.event, one.content) for one in said.new if isinstance(one.event, PredictionServed)]
+    feedback = [_feedback(one.event, one.content) for one in said.new if isinstance(one.event, FeedbackReceived)]
+    insert(connection, Prediction, predictions)
+    insert(connection, FeedbackRow, feedback)
+    _store_plain(connection, events)
+    return Stored(
+        frozenset(row["prediction_id"] for row in predictions),
+        frozenset(row["event_id"] for row in feedback),
+        tuple(said.repeats),
+        tuple(said.conflicts),
+    )
+
+
+def _store_plain(connection: Connection, events: Sequence[Event]) -> None:
+    """Write the rows of events that have one row with their own fields."""
     tables: dict[type[SQLModel], list[SQLModel]] = defaultdict(list)
     for event in events:
-        if (row := row_of(event)) is not None:
-            tables[type(row)].append(row)
-    new: dict[type[SQLModel], set[str]] = {}
+        if (table := PLAIN.get(type(event))) is not None:
+            said = event.model_dump(include=set(table.model_fields))
+            tables[table].append(table(**said))
     for table, rows in tables.items():
         if table in NEWEST:
             replace(connection, sorted(rows, key=lambda row: row.occurred_at), "occurred_at")  # type: ignore[attr-defined]
         else:
-            new[table] = insert_new(connection, rows)
-    predictions = [event for event in events if isinstance(event, PredictionServed)]
-    return Stored(
-        frozenset(new.get(Prediction, ())), frozenset(new.get(FeedbackRow, ())), _conflicts(connection, predictions)
-    )
+            insert_new(connection, rows)
 
 
-def _conflicts(connection: Connection, events: Sequence[PredictionServed]) -> int:
-    """How many events came with the prediction id of another event."""
-    first: dict[str, str] = {}
-    for ids in chunks(event.prediction_id for event in events):
-        query = select(col(Prediction.prediction_id), col(Prediction.event_id))
-        found = connection.execute(query.where(col(Prediction.prediction_id).in_(ids)))
-        first.update((row.prediction_id, row.event_id) for row in found)
-    return len({event.event_id for event in events if first.get(event.prediction_id) != event.event_id})
+def _prediction(event: PredictionServed, content: str) -> Row:
+    return {
+        "content": content,
+        "prediction_id": event.prediction_id,
+        "event_id": event.event_id,
+        "model": event.model,
+        "version": event.version,
+        "input": event.input,
+        "output": event.output,
+        "score": next((one.score for one in event.scores if one.label == event.output), None),
+        "scores": [{"label": one.label, "score": one.score} for one in event.scores],
+        "solicit": event.solicit,
+        "solicit_rate": event.solicit_rate,
+        "app": event.app,
+        "user_key": event.user_key,
+        "tags": dict(event.tags),
+        "example_id": example_id(event.model, event.input),
+        "occurred_at": event.occurred_at,
+    }
 
 
-def row_of(event: Event) -> SQLModel | None:
-    """The row that says what an event says, where one row is enough (CandidateTrained needs more: see lineage)."""
-    match event:
-        case PredictionServed():
-            return _prediction(event)
-        case FeedbackReceived():
-            return _feedback(event)
-    if (table := PLAIN.get(type(event))) is None:
-        return None
-    return table(**{name: value for name, value in event.model_dump().items() if name in table.model_fields})
-
-
-def _prediction(event: PredictionServed) -> Prediction:
-    return Prediction(
-        prediction_id=event.prediction_id,
-        event_id=event.event_id,
-        model=event.model,
-        version=event.version,
-        input=event.input,
-        output=event.output,
-        score=next((one.score for one in event.scores if one.label == event.output), None),
-        scores=[{"label": one.label, "score": one.score} for one in event.scores],
-        solicit=event.solicit,
-        solicit_rate=event.solicit_rate,
-        app=event.app,
-        user_key=event.user_key,
-        tags=dict(event.tags),
-        example_id=example_id(event.model, event.input),
-        occurred_at=event.occurred_at,
-    )
-
-
-def _feedback(event: FeedbackReceived) -> FeedbackRow:
+def _feedback(event: FeedbackReceived, content: str) -> Row:
     said = event.feedback.value
-    return FeedbackRow(
-        event_id=event.event_id,
-        prediction_id=event.prediction_id,
-        kind=event.feedback.kind,
-        value=said.model_dump() if isinstance(said, PreferencePair) else said,
-        app=event.app,
-        user_key=event.user_key,
-        tags=dict(event.tags),
-        occurred_at=event.occurred_at,
-    )
+    return {
+        "content": content,
+        "event_id": event.event_id,
+        "prediction_id": event.prediction_id,
+        "kind": event.feedback.kind,
+        "value": said.model_dump() if isinstance(said, PreferencePair) else said,
+        "app": event.app,
+        "user_key": event.user_key,
+        "tags": dict(event.tags),
+        "occurred_at": event.occurred_at,
+    }

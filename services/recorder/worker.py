@@ -27,7 +27,7 @@ from shared.tables import Consumed
 
 BACKOFF_S = (0.2, 5.0)  # first and longest wait for a database that is away; far below max.poll.interval.ms
 TELL_KAFKA_S = 1.0
-CONFLICTS = Counter("learnback_prediction_conflicts_total", "Predictions whose id another event had taken")
+CONFLICTS = Counter("learnback_id_conflicts_total", "Events whose id another one had taken")
 TRANSIENT = (OperationalError, InterfaceError, UnavailableError)
 
 log = structlog.get_logger()
@@ -83,7 +83,7 @@ class Worker:
         self.feed.advance({Part(one.topic, one.partition): one.next_offset for one in batch.offsets})
         if conflicts:
             CONFLICTS.inc(conflicts)
-            log.warning("prediction_id_taken", events=conflicts)
+            log.warning("id_taken", events=conflicts)
 
     def _back_off(self, error: Exception) -> None:
         """Wait, then read again from where SQL stands."""

@@ -36,7 +36,16 @@ async def read_json(request: Request, limit: int = MAX_BODY) -> Any:
     """Read the request's body as JSON.
 
     Raises:
-        RequestError: 400, 408, 413 or 415, with the reason and, where there is one, the field.
+        RequestError: as `read_body` and `parse_json`.
+    """
+    return parse_json(await read_body(request, limit))
+
+
+async def read_body(request: Request, limit: int = MAX_BODY) -> bytes:
+    """Read the request's body, unpacked, when it says that it is JSON.
+
+    Raises:
+        RequestError: 400, 408, 413 or 415, with the reason.
     """
     _check_content_type(request)
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
@@ -52,7 +61,7 @@ async def read_json(request: Request, limit: int = MAX_BODY) -> Any:
             raw = await _read(request, limit)
     except TimeoutError:
         raise RequestError(408, "slow_body", f"The body did not arrive within {READ_S:.0f} s.") from None
-    return parse_json(_inflate(raw, limit) if encoding == "gzip" and raw else raw)
+    return _inflate(raw, limit) if encoding == "gzip" and raw else raw
 
 
 def parse_json(raw: bytes) -> Any:

@@ -18,7 +18,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from shared.errors import BadInputError, FatalError, ForbiddenError, RequestError, UnavailableError, UnknownModelError
+from shared.errors import (
+    BadInputError,
+    FatalError,
+    ForbiddenError,
+    ListRefusedError,
+    RequestError,
+    UnavailableError,
+    UnknownModelError,
+)
 
 RETRY_AFTER_S = 1  # a broker's fail-over or a restart takes seconds; clients back off from here by themselves
 MEDIA_TYPE = "application/problem+json"
@@ -39,6 +47,12 @@ class Problem(BaseModel):
     field: str | None = Field(default=None, description="Dotted path of the field that it is about.")
     retryable: bool = Field(description="Whether the same request can succeed later.")
     event_index: int | None = Field(default=None, description="The item of a list that it is about, from 0.")
+
+
+class ListProblem(Problem):
+    """The answer to a list of which no item is taken: the first item's problem, and each one's."""
+
+    errors: list[Problem]
 
 
 Watcher = Callable[[Problem], None]
@@ -68,6 +82,9 @@ def path_of(parts: tuple[int | str, ...]) -> str | None:
 def problem_of(error: Exception) -> Problem:
     """The problem that an error is."""
     match error:
+        case ListRefusedError():
+            first, *_ = errors = [problem_of(one) for one in error.errors]
+            return ListProblem(**first.model_dump(), errors=errors)
         case RequestError():
             return problem(error.status, error.code, error.detail, error.field, error.event_index)
         case ForbiddenError():
@@ -80,6 +97,11 @@ def problem_of(error: Exception) -> Problem:
             return problem(503, "unavailable", str(error))
         case FatalError():
             return problem(503, "misconfigured", "The service is not set up right; its operator must act.")
+    return _of_framework(error)
+
+
+def _of_framework(error: Exception) -> Problem:
+    match error:
         case ClientDisconnect():
             return problem(400, "incomplete_body", "The connection closed before the body was complete.")
         case RequestValidationError():

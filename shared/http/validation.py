@@ -1,7 +1,8 @@
-"""From plain JSON to typed bodies: one object or a list of them, the first fault told with its item and field."""
+"""From plain JSON to typed bodies: one object or a list of them, the first fault of each told with its field."""
 
 from __future__ import annotations
 
+import json
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -10,6 +11,7 @@ from shared.errors import RequestError
 from shared.http.problems import path_of
 
 MAX_ITEMS = 500
+MAX_ITEM = 64 * 1024  # bytes; two texts of 10,000 characters in any script but the rarest
 Body = TypeVar("Body")
 
 
@@ -35,16 +37,33 @@ def validate(adapter: TypeAdapter[Body], value: Any, index: int | None = None, t
         raise RequestError(422, rule, f"{detail}.", path_of(path), index) from None
 
 
-def validate_items(adapter: TypeAdapter[Body], value: Any, tag: str | None = None) -> list[Body]:
-    """Check one object, or a list of 1 to 500; a list is refused as a whole.
+def validate_items(
+    adapter: TypeAdapter[Body], items: list[Any], size: int, tag: str | None = None
+) -> list[Body | RequestError]:
+    """Check a list of 1 to 500 objects that took `size` bytes together: each becomes a body, or its own refusal.
 
     Raises:
-        RequestError: as `validate`, and for a list that is empty or too long.
+        RequestError: the list is empty or too long.
     """
-    if not isinstance(value, list):
-        return [validate(adapter, value, tag=tag)]
-    if not value:
+    if not items:
         raise RequestError(400, "empty_list", "The list is empty.")
-    if len(value) > MAX_ITEMS:
+    if len(items) > MAX_ITEMS:
         raise RequestError(413, "too_many_items", f"The list has more than {MAX_ITEMS} items; send it in parts.")
-    return [validate(adapter, item, index, tag) for index, item in enumerate(value)]
+    checked: list[Body | RequestError] = []
+    for index, item in enumerate(items):
+        try:
+            check_size(item, size, index)
+            checked.append(validate(adapter, item, index, tag))
+        except RequestError as error:
+            checked.append(error)
+    return checked
+
+
+def check_size(item: Any, size: int, index: int | None = None) -> None:
+    """Refuse an item of more than 64 KiB, out of a body of `size` bytes.
+
+    Raises:
+        RequestError: 413 `too_large`.
+    """
+    if size > MAX_ITEM and len(json.dumps(item, ensure_ascii=False).encode()) > MAX_ITEM:
+        raise RequestError(413, "too_large", f"An event is larger than {MAX_ITEM} bytes.", event_index=index)

@@ -25,6 +25,7 @@ from services.collector.requests import ThumbsBody
 from shared.envelope import unseal
 from shared.errors import UnavailableError
 from shared.identity import Keyring, create_secret, read_secret
+from shared.ids import namespaced
 from shared.kafka import Bus
 from shared.log import KafkaLog
 from shared.topics import FEEDBACK, TRAINING_REQUESTS, Topic
@@ -81,9 +82,10 @@ def collector(folder: Path, bus: Bus) -> Iterator[Running]:
 
 
 def stored(bus: Bus, topic: Topic) -> list[str]:
-    """The ids of the events in the topic."""
+    """The app's own ids of the events in the topic."""
     with bus.follower(topic) as follower:
-        return [unseal(record.value, record.headers, topic).event_id for record in follower.catch_up()]
+        events = [unseal(record.value, record.headers, topic) for record in follower.catch_up()]
+    return [event.event_id.removeprefix(namespaced("shop", "")) for event in events]
 
 
 @contextlib.contextmanager
@@ -118,9 +120,13 @@ def test_202_means_that_it_is_in_the_topic(tmp_path: Path, bus: Bus) -> None:
         one = running.http.post("/v1/feedback", json={**THUMBS, "event_id": "e0"})
         many = running.http.post("/v1/feedback", json=[{**THUMBS, "event_id": f"e{n}"} for n in range(1, 501)])
         asked = running.http.post("/v1/training-requests", json={"model": "m"})
-        refused = running.http.post("/v1/feedback", json=[THUMBS, {**THUMBS, "value": "sideways"}])
-        assert [answer.status_code for answer in (one, many, asked, refused)] == [202, 202, 202, 422]
-        assert sorted(stored(bus, FEEDBACK)) == sorted(f"e{n}" for n in range(501))
+        both = [{**THUMBS, "event_id": "e501"}, {**THUMBS, "event_id": "no", "value": "sideways"}]
+        mixed = running.http.post("/v1/feedback", json=both)
+        again = running.http.post("/v1/feedback", json={**THUMBS, "event_id": "e0"})
+        other = running.http.post("/v1/feedback", json={**THUMBS, "event_id": "e0", "value": "up"})
+        answers = (one, many, asked, mixed, again, other)
+        assert [answer.status_code for answer in answers] == [202, 202, 202, 207, 200, 409]
+        assert sorted(stored(bus, FEEDBACK)) == sorted(f"e{n}" for n in range(502))
         assert stored(bus, TRAINING_REQUESTS) == asked.json()["event_ids"]
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(15) == 0

@@ -155,7 +155,57 @@ def test_what_is_refused_is_counted_and_never_sent_again(status: int, caplog: py
     assert "se cret" not in caplog.text
 
 
-def test_one_bad_event_does_not_take_the_others_along() -> None:
+def item_problem(index: int, code: str = "literal_error", retryable: bool = False) -> dict[str, Any]:
+    return {"status": 422, "code": code, "detail": "no", "event_index": index, "retryable": retryable}
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_bad_event_is_given_up_and_the_others_are_done(taken: bool, caplog: pytest.LogCaptureFixture) -> None:
+    values = ["up", "sideways", "down", "askew"] if taken else ["sideways", "askew"]
+    collector = Collector()
+
+    def judge_each(events: list[dict[str, Any]]) -> httpx.Response:
+        errors = [item_problem(index) for index, event in enumerate(events) if event["value"] in ("sideways", "askew")]
+        return httpx.Response(207 if taken else 422, json={"accepted": len(events) - len(errors), "errors": errors})
+
+    collector.judge = judge_each
+    with client(collector) as app:
+        ids = [app.thumbs("p1", value) for value in values]  # type: ignore[arg-type]
+        assert app.flush(5)
+    assert app.stats == learnback.Stats(sent=len(ids), accepted=len(ids) - 2, rejected=2, dropped=0, pending=0)
+    assert len(collector.requests) == 1
+    for event_id, value in zip(ids, values, strict=True):
+        assert (event_id in caplog.text) == (value in ("sideways", "askew"))
+
+
+def test_an_item_that_may_be_taken_later_goes_again_alone() -> None:
+    errors = [item_problem(0), item_problem(2, "unavailable", retryable=True)]
+    collector = Collector(httpx.Response(207, json={"accepted": 1, "errors": errors}))
+    with client(collector) as app:
+        ids = [app.rating("p1", number) for number in (9, 4, 5)]
+        assert app.flush(5)
+    assert collector.ids() == [ids, [ids[2]]]
+    assert app.stats == learnback.Stats(sent=3, accepted=2, rejected=1, dropped=0, pending=0)
+
+
+@pytest.mark.parametrize("errors", ["text", [1], [{}], [{"event_index": 7}], [{"event_index": "0"}]])
+def test_errors_that_name_no_item_are_not_believed(errors: object) -> None:
+    with client(Collector(httpx.Response(202, json={"errors": errors}))) as app:
+        app.thumbs("p1", "up")
+    assert app.stats.accepted == 1
+
+
+def test_ids_are_in_the_order_of_time_and_short() -> None:
+    with client(Collector()) as app:
+        first = app.thumbs("p1", "up")
+        before = time.time_ns() // 1_000_000
+        while time.time_ns() // 1_000_000 == before:
+            pass
+        assert first < app.thumbs("p1", "up")
+    assert len(first) == 32
+
+
+def test_an_item_that_spoils_the_whole_body_does_not_take_the_others_along() -> None:
     collector = Collector()
 
     def refuse(events: list[dict[str, Any]]) -> httpx.Response | None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.events import Event, TrainingProgressed, UserErased
 from services.recorder.digest import digest
+from services.recorder.facts import store
 from shared.tables import Example, FeedbackRow, ModelRow, Prediction, Progress, Request, Version
 from shared.text import fingerprint
 from tests.unit.events import EXAMPLES
@@ -70,6 +71,22 @@ def test_the_first_prediction_of_an_id_wins_and_the_other_is_counted(database: D
     assert database.record(first, second) == 1
     assert database.record(second, first) == 1
     assert [row.output for row in database.rows(Prediction)] == ["a"]
+
+
+def test_an_id_is_taken_by_the_first_and_a_repeat_is_told_from_a_conflict(database: Database) -> None:
+    answer, feedback = corrected("p", "hello", "b")
+    forged = feedback.model_copy(update={"user_key": BOB})
+    again = feedback.model_copy(update={"occurred_at": at(99), "source": "spool"})  # the same, accepted later
+    answer_under_taken_id = answer.model_copy(update={"prediction_id": "q"})
+    with database.engine.connect() as connection:
+        first = store(connection, [answer, feedback, again, forged])
+        second = store(connection, [forged, again, answer, answer_under_taken_id])
+        connection.commit()
+    assert (set(first.predictions), set(first.feedback)) == ({"p"}, {"f-p"})
+    assert (first.repeats, first.conflicts) == ((again,), (forged,))
+    assert not second.predictions | second.feedback
+    assert (second.repeats, second.conflicts) == ((again, answer), (forged, answer_under_taken_id))
+    assert [row.user_key for row in database.rows(FeedbackRow)] == [ANN]
 
 
 def test_the_same_input_is_one_example_and_near_duplicates_share_a_side(database: Database) -> None:

@@ -1,0 +1,149 @@
+"""What every route does with its bodies: they become events, repeats are told apart, the new ones made durable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from prometheus_client import Counter
+
+from schemas.events import Event, TrainingRequested
+from services.collector.events import Origin, to_event
+from services.collector.requests import Body, Receipt
+from services.collector.window import Window
+from shared.crash import crash_point
+from shared.envelope import content_of
+from shared.errors import ListRefusedError, RequestError
+from shared.http.problems import Problem, problem_of
+from shared.identity import ApiKey
+from shared.log import Log
+
+OUTCOMES = Counter(
+    "learnback_ingest_outcomes_total", "Events accepted, repeated, and refused by reason", ["outcome", "reason"]
+)
+ACCEPTED = OUTCOMES.labels("accepted", "durable")
+DUPLICATE = OUTCOMES.labels("duplicate", "same_content")
+
+Item = Body | RequestError
+
+
+@dataclass
+class Sorted:
+    """What the items of a request are: new events, repeats by their index, or refused."""
+
+    events: list[Event] = field(default_factory=list)
+    contents: dict[str, bytes] = field(default_factory=dict)
+    ids: list[str] = field(default_factory=list)
+    repeated: list[int] = field(default_factory=list)
+    errors: list[RequestError] = field(default_factory=list)
+    request_id: str | None = None
+    server_id: bool = False
+
+
+def sort(items: Sequence[Item], origin: Origin, window: Window) -> Sorted:
+    """Make the events, and tell which are new; a made id is new by itself."""
+    found = Sorted()
+    for index, item in enumerate(items):
+        if isinstance(item, RequestError):
+            found.errors.append(item)
+            continue
+        event = to_event(item, origin)
+        if item.event_id is None:
+            found.server_id = True
+            found.events.append(event)
+            found.ids.append(event.event_id)
+        else:
+            _place(found, index, event, item.event_id, window)
+        if isinstance(event, TrainingRequested):
+            found.request_id = event.request_id
+    return found
+
+
+def _place(found: Sorted, index: int, event: Event, own_id: str, window: Window) -> None:
+    content = bytes.fromhex(content_of(event))
+    known = found.contents.get(event.event_id) or window.content(event.event_id)
+    if known is not None and known != content:
+        found.errors.append(conflict(index))
+        return
+    if known is None:
+        found.contents[event.event_id] = content
+        found.events.append(event)
+    else:
+        found.repeated.append(index)
+    found.ids.append(own_id)
+
+
+def conflict(index: int | None = None) -> RequestError:
+    """The refusal of an event whose id is taken."""
+    return RequestError(
+        409, "id_conflict", "An event with this id says something else; the first stays.", "event_id", index
+    )
+
+
+@dataclass(frozen=True)
+class Intake:
+    """The log, and what was put there lately."""
+
+    log: Log
+    secret: bytes
+    clock: Callable[[], datetime]
+    window: Window
+
+    async def take(self, body: Body, key: ApiKey) -> tuple[int, Receipt]:
+        """Make one event durable; returns the status and the receipt.
+
+        Raises:
+            RequestError: 409, its id is that of an event that says something else.
+            UnavailableError: it is not known to be durable.
+        """
+        found = await self._store([body], key)
+        if found.errors:  # the one that there can be: the body is valid
+            raise conflict()
+        repeated = bool(found.repeated)
+        return 200 if repeated else 202, _receipt(found, duplicate=repeated or None)
+
+    async def take_list(self, items: Sequence[Item], key: ApiKey) -> tuple[int, Receipt]:
+        """Make the good items of a list durable; returns the status and the receipt.
+
+        Raises:
+            ListRefusedError: there is no good item.
+            UnavailableError: they are not known to be durable.
+        """
+        found = await self._store(items, key)
+        if not found.ids:
+            raise ListRefusedError(found.errors)
+        errors = [problem_of(error) for error in found.errors]
+        count(*errors)
+        status = 207 if errors else 202 if found.events else 200
+        return status, _receipt(found, duplicates=found.repeated or None, errors=errors or None)
+
+    async def _store(self, items: Sequence[Item], key: ApiKey) -> Sorted:
+        crash_point("collector.after_parse")
+        found = sort(items, Origin(key.app, self.secret, self.clock()), self.window)
+        if found.events:
+            await self.log.append(found.events)
+            crash_point("collector.after_ack")
+            self.window.remember(found.contents)
+            ACCEPTED.inc(len(found.events))
+        if found.repeated:
+            DUPLICATE.inc(len(found.repeated))
+        return found
+
+
+def _receipt(found: Sorted, **told: object) -> Receipt:
+    return Receipt.model_validate(
+        {
+            "accepted": len(found.ids),
+            "event_ids": found.ids,
+            "server_id": found.server_id,
+            "request_id": found.request_id,
+            **told,
+        }
+    )
+
+
+def count(*problems: Problem) -> None:
+    """Count what was refused, by reason; or could not be stored."""
+    for problem in problems:
+        OUTCOMES.labels("unavailable" if problem.status >= 500 else "refused", problem.code).inc()

@@ -1,0 +1,91 @@
+"""Which events are new, which repeat one that is there, and which took the id of another.
+
+An id is taken for ever. A repeat says the same under the same id and changes nothing; who says something else under it
+comes too late: the first wins. Both are told by one digest of what an event says (`shared.envelope.content_of`), which
+each prediction and each feedback row keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, select
+from sqlmodel import col
+
+from schemas.events import FeedbackReceived, PredictionServed
+from services.recorder.sql import chunks
+from shared.envelope import content_of
+from shared.tables import FeedbackRow, Prediction
+
+Said = PredictionServed | FeedbackReceived
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """An event that nobody sent before, and the digest of what it says."""
+
+    event: Said
+    content: str
+
+
+@dataclass
+class Sorted:
+    """The events of a batch by what their ids tell, each in the order of the log."""
+
+    new: list[Fresh] = field(default_factory=list)
+    repeats: list[Said] = field(default_factory=list)
+    conflicts: list[Said] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Ids that are taken, and by what: event id and content."""
+
+    predictions: dict[str, tuple[str, str]]
+    events: dict[str, tuple[str, str]]
+
+    def by(self, event: Said) -> tuple[str, str] | None:
+        """What took one of the event's ids."""
+        found = self.events.get(event.event_id)
+        if found is None and isinstance(event, PredictionServed):
+            return self.predictions.get(event.prediction_id)
+        return found
+
+    def take(self, event: Said, content: str) -> None:
+        """Note that an event's ids are taken from now on."""
+        self.events[event.event_id] = event.event_id, content
+        if isinstance(event, PredictionServed):
+            self.predictions[event.prediction_id] = event.event_id, content
+
+
+def sort(connection: Connection, events: Sequence[Said]) -> Sorted:
+    """Compare events with what is stored and with each other."""
+    taken = _taken(connection, events)
+    found = Sorted()
+    for event in events:
+        content = content_of(event)
+        before = taken.by(event)
+        if before is None:
+            taken.take(event, content)
+            found.new.append(Fresh(event, content))
+        elif before == (event.event_id, content):
+            found.repeats.append(event)
+        else:
+            found.conflicts.append(event)
+    return found
+
+
+def _taken(connection: Connection, events: Sequence[Said]) -> Taken:
+    predictions = select(col(Prediction.prediction_id), col(Prediction.event_id), col(Prediction.content))
+    feedback = select(col(FeedbackRow.event_id), col(FeedbackRow.content))
+    taken = Taken({}, {})
+    for ids in chunks(event.prediction_id for event in events if isinstance(event, PredictionServed)):
+        for key, event_id, content in connection.execute(predictions.where(col(Prediction.prediction_id).in_(ids))):
+            taken.predictions[key] = event_id, content
+    for ids in chunks(event.event_id for event in events):
+        for _, event_id, content in connection.execute(predictions.where(col(Prediction.event_id).in_(ids))):
+            taken.events[event_id] = event_id, content
+        for event_id, content in connection.execute(feedback.where(col(FeedbackRow.event_id).in_(ids))):
+            taken.events[event_id] = event_id, content
+    return taken
