@@ -166,6 +166,18 @@ class UserErased(Event):
     requested_by: Name
 
 
+class EventsCounted(Event):
+    """How many events one process accepted in one minute: what the ledger holds against what arrived."""
+
+    instance: Id = Field(description="The process; each of its events carries it in the header `x-instance`.")
+    bucket: Time = Field(description="Start of the minute in which the events occurred.")
+    accepted: Annotated[int, Field(ge=0)] = Field(description="Events of this minute that are durable, until now.")
+    spooled: Annotated[int, Field(ge=0)] = Field(default=0, description="Those of them that still wait in its spool.")
+    unresolved: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Events that were refused after they had been sent: they may arrive or not."
+    )
+
+
 # --- what the loop finds and does --------------------------------------------------------------------------------
 
 
@@ -314,6 +326,7 @@ EVENTS: dict[str, type[Event]] = {
         FeedbackReceived,
         ReviewDecided,
         UserErased,
+        EventsCounted,
         ErrorSliceUpdated,
         DriftDetected,
         TrainingRequested,

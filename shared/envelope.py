@@ -17,6 +17,7 @@ from shared.text import short_hash
 from shared.topics import TOPIC_OF, Topic, key_of
 
 Headers = list[tuple[str, bytes]]
+INSTANCE = "x-instance"  # the header that names the process which accepted an event
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Outgoing:
     headers: Headers
 
 
-def seal(event: Event, traceparent: str | None = None) -> Outgoing:
-    """Turn an event into the record that carries it."""
+def seal(event: Event, traceparent: str | None = None, instance: bytes | None = None) -> Outgoing:
+    """Turn an event into the record that carries it; `instance` is the process that counts it (see shared.audit)."""
     topic = TOPIC_OF[type(event)]
     key = key_of(event)
     headers: Headers = [
@@ -44,6 +45,8 @@ def seal(event: Event, traceparent: str | None = None) -> Outgoing:
     ]
     if traceparent:
         headers.append(("traceparent", traceparent.encode()))
+    if instance:
+        headers.append((INSTANCE, instance))
     return Outgoing(topic, key.encode(), event.model_dump_json().encode(), headers)
 
 

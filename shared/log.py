@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from schemas.events import Event
 from shared.envelope import Outgoing, seal
 from shared.errors import UnavailableError
+from shared.ids import new_id
 from shared.kafka import Bus
 from shared.observe import EVENTS_OUT
 
@@ -52,7 +53,8 @@ class KafkaLog:
 
     def __init__(self, bus: Bus, service: str, ack_timeout_s: float = 2.0) -> None:
         """Make one for a bus and the service that writes; `ack_timeout_s` is how long `append` waits."""
-        self._service = service
+        self.instance = new_id()  # this process: each record names it, so that what arrives can be held against counts
+        self.service = service
         self._bus = bus
         self._ack_timeout_s = ack_timeout_s
         self._producer: AIOKafkaProducer | None = None
@@ -83,7 +85,7 @@ class KafkaLog:
             async with asyncio.timeout(self._ack_timeout_s):
                 await self._connected.wait()
                 producer = self._producer
-                await self._send(producer, [seal(event) for event in events])
+                await self._send(producer, [seal(event, instance=self.instance.encode()) for event in events])
         except TimeoutError:
             self._note(confirms=False)
             raise UnavailableError(f"Kafka did not confirm within {self._ack_timeout_s:g} s; send it again.") from None
@@ -95,7 +97,7 @@ class KafkaLog:
             raise UnavailableError(f"Kafka did not confirm ({type(error).__name__}); send it again.") from error
         self._note(confirms=True)
         for event in events:
-            EVENTS_OUT.labels(self._service, type(event).__name__).inc()
+            EVENTS_OUT.labels(self.service, type(event).__name__).inc()
 
     def _note(self, confirms: bool) -> None:
         """Log the change, not each request of an outage."""

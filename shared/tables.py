@@ -320,6 +320,34 @@ class DeadLetter(SQLModel, table=True):
     occurred_at: datetime = Field(sa_column=_time())
 
 
+class LedgerRow(SQLModel, table=True):
+    """What one process said it accepted in one minute, and what became of the events that arrived from it.
+
+    It tells how events came, and not what is known: a replay may meet an erasure before what it erases, and counts
+    that as erased and not as stored. So the digest leaves it out.
+    """
+
+    __tablename__ = "ledger"
+    instance: str = Field(primary_key=True)
+    bucket: datetime = Field(sa_column=Column(UtcTime, primary_key=True))
+    accepted: int = Field(default=0, description="What it said, the last time.")
+    unresolved: int = Field(default=0, description="Refused after they were sent: they may have arrived.")
+    spooled: int = 0
+    told_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    arrived: int = Field(default=0, description="Records read, but for those that its log sent twice.")
+    stored: int = 0
+    repeats: int = Field(default=0, description="Accepted again under the same id, and stored once.")
+    conflicts: int = Field(default=0, description="Under an id that another event had taken.")
+    dead: int = 0
+    quarantined: int = 0
+    erased: int = Field(default=0, description="Of users who had asked to be forgotten.")
+    missing: int = Field(default=0, description="max(accepted, arrived) less everything above that became of them.")
+    __table_args__ = (
+        Index("ledger_by_bucket", "bucket"),
+        Index("ledger_open", "missing", sqlite_where=text("missing <> 0"), postgresql_where=text("missing <> 0")),
+    )
+
+
 class Consumed(SQLModel, table=True):
     """The next offset of each partition, written in the same transaction as what was read up to it."""
 

@@ -13,6 +13,7 @@ from schemas.events import (
     DriftDetected,
     ErrorSliceUpdated,
     Event,
+    EventsCounted,
     FeedbackReceived,
     ModelStateChanged,
     PredictionServed,
@@ -54,6 +55,7 @@ PREDICTIONS = Topic("predictions.v1", "prediction_id", 6, 30, (PredictionServed,
 FEEDBACK = Topic("feedback.v1", "prediction_id", 6, 30, (FeedbackReceived,), ("collector",))
 REVIEWS = Topic("reviews.v1", "subject id", 1, 365, (ReviewDecided,), ("collector",))
 ERASURES = Topic("erasures.v1", "user_key", 1, None, (UserErased,), ("collector",))
+AUDITS = Topic("audits.v1", "instance", 1, 30, (EventsCounted,), ("collector", "predictor"))
 ERROR_SLICES = Topic("error-slices.v1", "model|slice", 1, None, (ErrorSliceUpdated, DriftDetected), ("aggregator",))
 TRAINING_REQUESTS = Topic("training-requests.v1", "model", 3, 30, (TrainingRequested,), ("aggregator", "collector"))
 TRAINING_PROGRESS = Topic("training-progress.v1", "model", 3, 7, (TrainingProgressed,), ("trainer",))
@@ -67,6 +69,7 @@ TOPICS = (
     FEEDBACK,
     REVIEWS,
     ERASURES,
+    AUDITS,
     ERROR_SLICES,
     TRAINING_REQUESTS,
     TRAINING_PROGRESS,
@@ -88,6 +91,8 @@ def key_of(event: Event) -> str:
             return event.subject
         case UserErased():
             return event.user_key
+        case EventsCounted():
+            return event.instance
         case ErrorSliceUpdated() | DriftDetected():
             return f"{event.model}|{event.slice}"
         case ModelStateChanged():

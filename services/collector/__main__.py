@@ -7,6 +7,7 @@ import sys
 
 from services.collector.app import create_app
 from services.collector.settings import CollectorSettings
+from shared.audit import audited
 from shared.errors import FatalError
 from shared.http.server import listen, serve
 from shared.identity import Keyring, read_secret
@@ -27,7 +28,8 @@ def main() -> None:
         keyring = Keyring(platform.keys_file, read_secret(platform.secret_file))
         listener = listen(settings.host, settings.port)
         logger.info("listening", host=settings.host, port=settings.port)
-        serve(create_app(KafkaLog(Bus.of(platform), "collector", settings.ack_timeout_s), keyring), listener)
+        log = audited(KafkaLog(Bus.of(platform), "collector", settings.ack_timeout_s))
+        serve(create_app(log, keyring), listener)
     except FatalError as error:
         sys.exit(str(error))
 

@@ -6,6 +6,7 @@ import logging
 import sys
 
 from services.predictor.settings import PredictorSettings
+from shared.audit import audited
 from shared.errors import FatalError
 from shared.http.server import listen, serve
 from shared.identity import Keyring, read_secret
@@ -40,7 +41,7 @@ def main() -> None:
     desk = Desk(
         serving=serving,
         batcher=Batcher(serving, settings.max_batch, settings.max_queue),
-        log=KafkaLog(bus, "predictor"),
+        log=audited(KafkaLog(bus, "predictor")),
         keyring=keyring,
         policies=policies,
         news=lambda: champions(bus),

@@ -17,6 +17,7 @@ from sqlmodel import col
 from schemas.events import (
     CandidateTrained,
     Event,
+    EventsCounted,
     FeedbackReceived,
     ModelStateChanged,
     ReviewDecided,
@@ -24,7 +25,21 @@ from schemas.events import (
     UserErased,
     VerdictReached,
 )
-from services.recorder import caps, datasets, erasures, examples, facts, heads, join, labels, lineage, voices, window
+from services.recorder import (
+    accounting,
+    caps,
+    datasets,
+    erasures,
+    examples,
+    facts,
+    heads,
+    join,
+    labels,
+    lineage,
+    voices,
+    window,
+)
+from services.recorder.accounting import Arrivals, Ends, Outcome
 from services.recorder.datasets import Imported
 from services.recorder.heads import Class
 from services.recorder.labels import Named
@@ -37,12 +52,16 @@ EventType = TypeVar("EventType", bound=Event)
 
 @dataclass(frozen=True)
 class Batch:
-    """What one poll brought: events, the datasets of their cards by event id, dead letters, and where to go on."""
+    """What one poll brought: events, the datasets of their cards by event id, dead letters, and where to go on.
+
+    `arrivals` says which process accepted which event.
+    """
 
     events: tuple[Event, ...] = ()
     datasets: Mapping[str, Imported] = field(default_factory=dict)
     letters: tuple[DeadLetter, ...] = ()
     offsets: tuple[Consumed, ...] = ()
+    arrivals: Arrivals = field(default_factory=Arrivals)
 
     def of(self, event_type: type[EventType]) -> list[EventType]:
         """The events of one type, in order."""
@@ -62,17 +81,24 @@ class Touched:
     doubtful: set[Named] = field(default_factory=set)
 
 
-def record(connection: Connection, batch: Batch, policies: PolicyFile) -> int:
-    """Write a batch and what follows from it; the caller commits. Repeating it changes nothing.
+@dataclass(frozen=True)
+class Recorded:
+    """What a batch came to: events under an id that another one had taken, and events by their outcome."""
 
-    Returns how many events came with an id that another one had taken.
-    """
+    conflicts: int
+    outcomes: Mapping[Outcome, int]
+
+
+def record(connection: Connection, batch: Batch, policies: PolicyFile) -> Recorded:
+    """Write a batch and what follows from it; the caller commits. Repeating it changes nothing."""
     lock(connection)
     touched = Touched()
     lines = lineage.lines(connection, _models_with_news(batch))
     facts.store(connection, batch.of(UserErased))
     said = [event for event in batch.events if not isinstance(event, UserErased)]
-    stored = facts.store(connection, erasures.screen(connection, said))
+    kept = erasures.screen(connection, said)
+    stored = facts.store(connection, kept)
+    outcomes = accounting.settle(connection, batch.arrivals, batch.of(EventsCounted), _ends(batch, kept, stored))
     insert_new(connection, batch.letters)
     replace(connection, batch.offsets)
     _erase(connection, batch, touched, policies)
@@ -81,7 +107,15 @@ def record(connection: Connection, batch: Batch, policies: PolicyFile) -> int:
     _follow_versions(connection, batch, lines, touched)
     touched.examples |= {event.subject for event in batch.of(ReviewDecided) if event.subject_kind == "example"}
     _settle(connection, touched, policies)
-    return len(stored.conflicts)
+    return Recorded(len(stored.conflicts), outcomes)
+
+
+def _ends(batch: Batch, kept: Iterable[Event], stored: facts.Stored) -> Ends:
+    """What became of the batch's events, by their ids."""
+    erasing = {event.event_id for event in batch.of(UserErased)}
+    left_out = {event.event_id for event in batch.events} - {event.event_id for event in kept} - erasing
+    conflicts = {(event.event_id, event.occurred_at) for event in stored.conflicts}
+    return Ends(stored.events | erasing, left_out, conflicts)
 
 
 def _erase(connection: Connection, batch: Batch, touched: Touched, policies: PolicyFile) -> None:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 from sqlmodel import SQLModel
 
 from schemas.events import (
@@ -55,10 +55,11 @@ NEWEST = (Progress, ErrorSlice, Erasure)  # tables that keep the newest event of
 
 @dataclass(frozen=True)
 class Stored:
-    """What was new of a batch (ids of predictions and of feedback), what was a repeat, and what took another's id."""
+    """What was new of a batch (ids of predictions, feedback, events), what was a repeat, and what took another's id."""
 
     predictions: frozenset[str]
     feedback: frozenset[str]
+    events: frozenset[str]
     repeats: tuple[Said, ...] = ()
     conflicts: tuple[Said, ...] = ()
 
@@ -72,27 +73,34 @@ def store(connection: Connection, events: Sequence[Event]) -> Stored:
     feedback = [_feedback(one.event, one.content) for one in said.new if isinstance(one.event, FeedbackReceived)]
     insert(connection, Prediction, predictions)
     insert(connection, FeedbackRow, feedback)
-    _store_plain(connection, events)
+    written = _store_plain(connection, events) | {one.event.event_id for one in said.new}
     return Stored(
         frozenset(row["prediction_id"] for row in predictions),
         frozenset(row["event_id"] for row in feedback),
+        frozenset(written),
         tuple(said.repeats),
         tuple(said.conflicts),
     )
 
 
-def _store_plain(connection: Connection, events: Sequence[Event]) -> None:
-    """Write the rows of events that have one row with their own fields."""
-    tables: dict[type[SQLModel], list[SQLModel]] = defaultdict(list)
+def _store_plain(connection: Connection, events: Sequence[Event]) -> set[str]:
+    """Write the rows of events that have one row with their own fields; the ids of those that were new."""
+    tables: dict[type[SQLModel], list[tuple[str, SQLModel]]] = defaultdict(list)
     for event in events:
         if (table := PLAIN.get(type(event))) is not None:
             said = event.model_dump(include=set(table.model_fields))
-            tables[table].append(table(**said))
-    for table, rows in tables.items():
+            tables[table].append((event.event_id, table(**said)))
+    written: set[str] = set()
+    for table, told in tables.items():
+        rows = [row for _, row in told]
         if table in NEWEST:
             replace(connection, sorted(rows, key=lambda row: row.occurred_at), "occurred_at")  # type: ignore[attr-defined]
+            written |= {event_id for event_id, _ in told}
         else:
-            insert_new(connection, rows)
+            new = insert_new(connection, rows)
+            key = inspect(table).primary_key[0].name
+            written |= {event_id for event_id, row in told if getattr(row, key) in new}
+    return written
 
 
 def _prediction(event: PredictionServed, content: str) -> Row:

@@ -11,6 +11,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import NamedTuple, cast
 
 import structlog
@@ -57,6 +58,7 @@ class Feed:
     recorded: Callable[[], Places]
     assigned: list[Part] = field(default_factory=list)
     places: dict[Part, int] = field(default_factory=dict)
+    newest: dict[Part, int] = field(default_factory=dict)
 
     @classmethod
     def open(cls, bus: Bus, group: str, topics: Iterable[Topic], recorded: Callable[[], Places]) -> Feed:
@@ -116,10 +118,19 @@ class Feed:
         offsets = [TopicPartition(*part, place) for part, place in self.places.items()]
         self.consumer.commit(offsets=offsets, asynchronous=True)
         lag: dict[str, int] = defaultdict(int)
-        for part, place in self.places.items():
-            _, end = self.consumer.get_watermark_offsets(TopicPartition(*part), cached=True) or (0, place)
-            lag[part.topic] += max(0, end - place)
+        for part, records in self._behind().items():
+            lag[part.topic] += records
         return lag
+
+    def read_until(self, now: datetime) -> datetime:
+        """Up to when everything that was written has been read: now, or the last record of who is behind most."""
+        behind = [self.newest.get(part, 0) for part, records in self._behind().items() if records]
+        return min([now, *[datetime.fromtimestamp(moment / 1000, UTC) for moment in behind]])
+
+    def _behind(self) -> dict[Part, int]:
+        """How many records of each partition are still to come."""
+        ends = {part: self.consumer.get_watermark_offsets(TopicPartition(*part), cached=True) for part in self.places}
+        return {part: max(0, end[1] - self.places[part]) if (end := ends[part]) else 0 for part in self.places}
 
     def close(self) -> None:
         """Leave the group, so that others take over at once."""
@@ -152,6 +163,7 @@ class Feed:
             part = Part(record.topic, record.partition)
             if record.offset >= self.places.get(part, record.offset + 1):
                 polled.setdefault(part, []).append(record)
+                self.newest[part] = record.timestamp
         return polled
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from schemas.events import Event, TrainingRequested
+from services.recorder.accounting import Arrivals
 from services.recorder.batch import Batch
 from services.recorder.datasets import Imported, read_card
 from services.recorder.feed import Polled, Record
 from shared.artifacts import ArtifactStore
-from shared.envelope import unseal
+from shared.envelope import INSTANCE, unseal
 from shared.errors import ArtifactError, InvalidEventError
 from shared.kafka import Bus, Publisher
 from shared.observe import DEAD_LETTERED, EVENTS_IN
@@ -38,6 +39,7 @@ class Intake:
         events: list[Event] = []
         datasets: dict[str, Imported] = {}
         letters: list[DeadLetter] = []
+        arrivals = Arrivals()
         for part, records in polled.items():
             topic = self.bus.topic(part.topic)
             if topic is DEAD_LETTERS:
@@ -49,20 +51,42 @@ class Intake:
                     if isinstance(event, TrainingRequested) and (card := read_card(self.artifacts, event)):
                         datasets[event.event_id] = card
                 except InvalidEventError as error:
-                    self._put_aside(record, error.code, error.detail)
+                    self._put_aside(record, error.code, error.detail, arrivals)
                 except ArtifactError as error:
-                    self._put_aside(record, "artifact_missing", str(error))
+                    self._put_aside(record, "artifact_missing", str(error), arrivals)
                 else:
                     events.append(event)
+                    if instance := instance_of(record):
+                        arrivals.event(instance, event)
                     EVENTS_IN.labels(SERVICE, type(event).__name__).inc()
         offsets = [
             Consumed(topic=part.topic, partition=part.partition, next_offset=end(polled[part])) for part in polled
         ]
-        return Batch(tuple(events), datasets, tuple(letters), tuple(offsets))
+        return Batch(tuple(events), datasets, tuple(letters), tuple(offsets), arrivals)
 
-    def _put_aside(self, record: Record, reason: str, detail: str) -> None:
+    def _put_aside(self, record: Record, reason: str, detail: str, arrivals: Arrivals) -> None:
         self.publisher.dead_letter(record, SERVICE, reason, detail)
         DEAD_LETTERED.labels(SERVICE, reason).inc()
+        if instance := instance_of(record):
+            arrivals.put_aside(instance, occurred_at(record), "dead")
+
+
+def instance_of(record: Record) -> str:
+    """The process that accepted a record's event; empty when nobody counts it."""
+    for name, content in record.headers:
+        if name == INSTANCE:
+            return content.decode("ascii", "replace")[:64]
+    return ""
+
+
+def occurred_at(record: Record) -> datetime:
+    """When a record that is no event was accepted, as its header says, else when it was written."""
+    told = next((content for name, content in record.headers if name == "ce_time"), b"")
+    try:
+        moment = datetime.fromisoformat(told.decode())
+    except ValueError:
+        moment = None
+    return moment if moment and moment.tzinfo else datetime.fromtimestamp(record.timestamp / 1000, UTC)
 
 
 def end(records: Sequence[Record]) -> int:

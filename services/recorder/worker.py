@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import structlog
 from prometheus_client import Counter
@@ -16,6 +17,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlmodel import col
 
+from services.recorder import gauges
 from services.recorder.batch import Batch, record
 from services.recorder.feed import Feed, Part
 from services.recorder.intake import SERVICE, Intake
@@ -26,7 +28,7 @@ from shared.policy import PolicyFile
 from shared.tables import Consumed
 
 BACKOFF_S = (0.2, 5.0)  # first and longest wait for a database that is away; far below max.poll.interval.ms
-TELL_KAFKA_S = 1.0
+TELL_S = 1.0
 CONFLICTS = Counter("learnback_id_conflicts_total", "Events whose id another one had taken")
 TRANSIENT = (OperationalError, InterfaceError, UnavailableError)
 
@@ -57,7 +59,7 @@ class Worker:
                 self._back_off(error)
             else:
                 self.backoff_s = BACKOFF_S[0]
-        self._tell_kafka(every_s=0)
+        self._tell(every_s=0)
 
     def turn(self) -> None:
         """Poll once and record what came.
@@ -72,18 +74,19 @@ class Worker:
             crash_point("recorder.after_poll")
             with HANDLE_SECONDS.labels(SERVICE).time():
                 self._record(self.intake.take(polled))
-        self._tell_kafka(TELL_KAFKA_S)
+        self._tell(TELL_S)
 
     def _record(self, batch: Batch) -> None:
         with self.engine.connect() as connection:
-            conflicts = record(connection, batch, self.policies)
+            made = record(connection, batch, self.policies)
             crash_point("recorder.before_commit")
             connection.commit()
         crash_point("recorder.after_commit")
+        gauges.show_recorded(batch.arrivals, made.outcomes, datetime.now(UTC))
         self.feed.advance({Part(one.topic, one.partition): one.next_offset for one in batch.offsets})
-        if conflicts:
-            CONFLICTS.inc(conflicts)
-            log.warning("id_taken", events=conflicts)
+        if made.conflicts:
+            CONFLICTS.inc(made.conflicts)
+            log.warning("id_taken", events=made.conflicts)
 
     def _back_off(self, error: Exception) -> None:
         """Wait, then read again from where SQL stands."""
@@ -93,13 +96,15 @@ class Worker:
         self.backoff_s = min(self.backoff_s * 2, BACKOFF_S[1])
         self.feed.rewind()
 
-    def _tell_kafka(self, every_s: float) -> None:
-        """Show our place and lag to those who watch the group."""
+    def _tell(self, every_s: float) -> None:
+        """Show our place and lag to those who watch the group, and whether the ledger balances."""
         if time.monotonic() - self.told_at < every_s:
             return
         self.told_at = time.monotonic()
         for topic, events in self.feed.tell_kafka().items():
             LAG.labels(SERVICE, topic).set(events)
+        now = datetime.now(UTC)
+        gauges.show_balance(self.engine, now, self.feed.read_until(now))
 
 
 def recorded(engine: Engine) -> dict[Part, int]:

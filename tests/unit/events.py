@@ -12,6 +12,7 @@ from schemas.events import (
     DriftDetected,
     ErrorSliceUpdated,
     Event,
+    EventsCounted,
     FeedbackReceived,
     LabelScore,
     ModelStateChanged,
@@ -51,6 +52,7 @@ EXAMPLES: tuple[Event, ...] = (
         ReviewDecided, subject_kind="version", subject="v-2", model=MODEL, decision="promote", reviewer="ada", note="ok"
     ),
     _said(UserErased, user_key=KEY, requested_by="shop"),
+    _said(EventsCounted, instance="i-1", bucket=NOON, accepted=3, spooled=1),
     _said(ErrorSliceUpdated, model=MODEL, slice="label=refund", bucket=NOON, bucket_seconds=60, judged=9, wrong=3),
     _said(DriftDetected, model=MODEL, slice="app=shop", rate_before=0.1, rate_after=0.3, detector="adwin"),
     _said(TrainingRequested, request_id="r-1", model=MODEL, trigger="examples", requested_by="aggregator"),

@@ -58,9 +58,9 @@ class Database:
     def record(self, *events: Event) -> int:
         """Record events as one batch, as the worker does."""
         with self.engine.connect() as connection:
-            conflicts = record(connection, Batch(events=events, datasets=self.datasets), self.policies)
+            recorded = record(connection, Batch(events=events, datasets=self.datasets), self.policies)
             connection.commit()
-        return conflicts
+        return recorded.conflicts
 
     def rows(self, table: type[SQLModel]) -> list[Any]:
         with Session(self.engine) as session:
