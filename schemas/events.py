@@ -17,6 +17,9 @@ MAX_INPUT = 10_000  # characters: a long mail; MiniLM reads 256 tokens of it, a 
 MAX_OUTPUT = 10_000
 MAX_COMMENT = 4_000
 MAX_TAGS = 16
+MAX_EXTENSIONS = 4_096  # bytes
+MAX_BODY = 65_536  # bytes of what one event says
+SCHEMA_VERSION = 1  # of what apps send; a greater one waits in quarantine for a newer Learnback
 
 
 def storable(text: str) -> str:
@@ -67,6 +70,15 @@ class Event(Record):
 # --- what apps and users say -------------------------------------------------------------------------------------
 
 
+class Said(Event):
+    """What came from outside, with what it said beyond our own fields."""
+
+    said_at: Time | None = Field(default=None, description="When it was said, by the sender's clock; if plausible.")
+    extensions: Annotated[str, StringConstraints(max_length=MAX_EXTENSIONS)] | None = Field(
+        default=None, description="Fields that we do not know, as a JSON object. Nothing here reads them."
+    )
+
+
 class LabelScore(Record):
     """One label and the share of belief that the version gave it."""
 
@@ -74,7 +86,7 @@ class LabelScore(Record):
     score: Share
 
 
-class PredictionServed(Event):
+class PredictionServed(Said):
     """One input and the output that a version gave."""
 
     prediction_id: Id
@@ -137,7 +149,7 @@ class Comment(Record):
 Feedback = Annotated[Thumbs | Rating | Correction | Preference | Comment, Field(discriminator="kind")]
 
 
-class FeedbackReceived(Event):
+class FeedbackReceived(Said):
     """What someone said of a prediction."""
 
     prediction_id: Id
@@ -147,7 +159,7 @@ class FeedbackReceived(Event):
     tags: Tags = Field(default_factory=dict)
 
 
-class ReviewDecided(Event):
+class ReviewDecided(Said):
     """A reviewer's decision on an example or on a version, with who and why."""
 
     subject_kind: Literal["example", "version"]
@@ -157,6 +169,20 @@ class ReviewDecided(Event):
     target: Output | None = Field(default=None, description="The right output, for `relabel`.")
     reviewer: Name
     note: Note = ""
+
+
+class EventQuarantined(Event):
+    """Someone said something in a later version of the schema; it waits for a Learnback that knows it."""
+
+    reason: Literal["unknown_version"] = "unknown_version"
+    schema_version: Annotated[int, Field(gt=SCHEMA_VERSION)]
+    becomes: Literal["PredictionServed", "FeedbackReceived"] = Field(description="The event that it will be.")
+    prediction_id: Id
+    app: Name
+    user_key: Key | None = None
+    body: Annotated[str, StringConstraints(max_length=MAX_BODY), Storable] = Field(
+        description="What was sent, as a JSON object, without the user's id."
+    )
 
 
 class UserErased(Event):
@@ -221,7 +247,7 @@ class ModelCard(Record):
     anchor: Dataset | None = None
 
 
-class TrainingRequested(Event):
+class TrainingRequested(Said):
     """Someone or something asks for an increment; with `card`, for a new model's v0."""
 
     request_id: Id
@@ -325,6 +351,7 @@ EVENTS: dict[str, type[Event]] = {
         PredictionServed,
         FeedbackReceived,
         ReviewDecided,
+        EventQuarantined,
         UserErased,
         EventsCounted,
         ErrorSliceUpdated,

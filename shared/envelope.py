@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from schemas.events import EVENTS, Event, in_utc
+from schemas.events import EVENTS, Event, EventQuarantined, in_utc
 from shared.errors import InvalidEventError
 from shared.text import short_hash
 from shared.topics import TOPIC_OF, Topic, key_of
@@ -43,6 +43,8 @@ def seal(event: Event, traceparent: str | None = None, instance: bytes | None = 
         ("ce_subject", key.encode()),
         ("content-type", b"application/json"),
     ]
+    if isinstance(event, EventQuarantined):
+        headers += [("x-dlq-service", event.source.encode()), ("x-dlq-reason", event.reason.encode())]
     if traceparent:
         headers.append(("traceparent", traceparent.encode()))
     if instance:

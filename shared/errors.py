@@ -57,6 +57,11 @@ class RequestError(BadInputError):
         self.event_index = event_index
         self.headers = headers
 
+    def at(self, index: int | None) -> RequestError:
+        """The same refusal, of an item of a list."""
+        self.event_index = index
+        return self
+
 
 class ListRefusedError(RequestError):
     """A list of which no item is taken."""

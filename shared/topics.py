@@ -13,6 +13,7 @@ from schemas.events import (
     DriftDetected,
     ErrorSliceUpdated,
     Event,
+    EventQuarantined,
     EventsCounted,
     FeedbackReceived,
     ModelStateChanged,
@@ -63,6 +64,7 @@ CANDIDATES = Topic("candidates.v1", "model", 3, 365, (CandidateTrained,), ("trai
 VERDICTS = Topic("verdicts.v1", "model", 3, 365, (VerdictReached,), ("evaluator",))
 MODELS = Topic("models.v1", "model|alias", 1, None, (ModelStateChanged,), ("evaluator",))
 DEAD_LETTERS = Topic("dead-letters.v1", "original key", 1, 30, (), ("any",))
+QUARANTINE = Topic("quarantine.v1", "event_id", 1, 365, (EventQuarantined,), ("collector", "recorder"))
 
 TOPICS = (
     PREDICTIONS,
@@ -77,6 +79,7 @@ TOPICS = (
     VERDICTS,
     MODELS,
     DEAD_LETTERS,
+    QUARANTINE,
 )
 
 TOPIC_OF: dict[type[Event], Topic] = {event: topic for topic in TOPICS for event in topic.events}
@@ -93,6 +96,8 @@ def key_of(event: Event) -> str:
             return event.user_key
         case EventsCounted():
             return event.instance
+        case EventQuarantined():
+            return event.event_id
         case ErrorSliceUpdated() | DriftDetected():
             return f"{event.model}|{event.slice}"
         case ModelStateChanged():

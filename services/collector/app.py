@@ -8,22 +8,23 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
-from pydantic import TypeAdapter
 from starlette.responses import Response
 
 from services.collector.intake import Intake, count
-from services.collector.requests import FEEDBACK, PREDICTION, REVIEW, TRAINING, Receipt
+from services.collector.receipts import Receipt
+from services.collector.requests import FEEDBACK, PREDICTION, REVIEW, TRAINING
 from services.collector.window import Window
 from shared.http.body import parse_json, read_body
 from shared.http.documentation import REFUSALS, document, takes
 from shared.http.keys import bearer
 from shared.http.probes import probes
 from shared.http.problems import ListProblem, Problem, refusals
-from shared.http.validation import check_size, validate, validate_items
+from shared.http.validation import Shape, check_size, validate, validate_items
 from shared.identity import ApiKey, Keyring, Scope
 from shared.log import Log
 
 DESCRIPTION = "What users say of a language model's answers. 202 means: durable. Every refusal is a problem+json."
+WARNING = "X-Learnback-Warning"
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"model": Receipt, "description": "Durable since an earlier request with the same ids: nothing was added."},
     202: {"model": Receipt, "description": "Durable."},
@@ -53,7 +54,7 @@ def create_app(log: Log, keyring: Keyring, clock: Callable[[], datetime] = now) 
     refusals(app, watch=_count)
     document(app)
     intake = Intake(log, keyring.secret, clock, Window())
-    _route(app, intake, keyring, "/v1/feedback", "ingest", FEEDBACK, many=True, tag="kind")
+    _route(app, intake, keyring, "/v1/feedback", "ingest", FEEDBACK, many=True)
     _route(app, intake, keyring, "/v1/predictions", "ingest", PREDICTION, many=True)
     _route(app, intake, keyring, "/v1/reviews", "review", REVIEW)
     _route(app, intake, keyring, "/v1/training-requests", "review", TRAINING)
@@ -66,19 +67,19 @@ def _route(
     keyring: Keyring,
     path: str,
     scope: Scope,
-    adapter: TypeAdapter[Any],
+    shape: Shape[Any],
     many: bool = False,
-    tag: str | None = None,
 ) -> None:
     async def post(request: Request, key: ApiKey = Depends(bearer(keyring, scope))) -> Response:
+        strict = "handling=strict" in request.headers.get("prefer", "")
         raw = await read_body(request)
         value = parse_json(raw)
         if many and isinstance(value, list):
-            status, receipt = await intake.take_list(validate_items(adapter, value, len(raw), tag), key)
+            status, receipt = await intake.take_list(validate_items(shape, value, len(raw), strict), key)
         else:
             check_size(value, len(raw))
-            status, receipt = await intake.take(validate(adapter, value, tag=tag), key)
-        return Response(receipt.model_dump_json(exclude_none=True), status, media_type="application/json")
+            status, receipt = await intake.take(validate(shape, value, strict), key)
+        return _answer(status, receipt)
 
     app.add_api_route(
         path,
@@ -86,10 +87,15 @@ def _route(
         methods=["POST"],
         status_code=202,
         responses=LIST_ANSWERS if many else ANSWERS,
-        openapi_extra=takes(adapter, many),
+        openapi_extra=takes(shape, many),
         name=path.removeprefix("/v1/"),
         operation_id=path.removeprefix("/v1/"),
     )
+
+
+def _answer(status: int, receipt: Receipt) -> Response:
+    headers = {WARNING: ", ".join(receipt.warnings)} if receipt.warnings else None
+    return Response(receipt.model_dump_json(exclude_none=True), status, headers, "application/json")
 
 
 def _count(problem: Problem) -> None:

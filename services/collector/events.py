@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from schemas.events import (
+    MAX_EXTENSIONS,
     Event,
+    EventQuarantined,
     Feedback,
     FeedbackReceived,
     LabelScore,
     ModelCard,
     PredictionServed,
     ReviewDecided,
+    Said,
     TrainingRequested,
 )
-from services.collector.requests import Body, PredictionBody, ReviewBody, Spoken, TrainingBody
+from services.collector.requests import (
+    AnyBody,
+    Body,
+    NewerBody,
+    PredictionBody,
+    ReviewBody,
+    Spoken,
+    TrainingBody,
+)
+from shared.errors import RequestError
 from shared.identity import user_key
 from shared.ids import namespaced, new_id
 
 SOURCE = "collector"
+AHEAD = timedelta(minutes=5)  # how far a sender's clock may be ahead of ours
+RECENT = timedelta(days=30)  # as long as the topics keep what was said
+RETAINED = timedelta(days=365)  # nothing older is kept anywhere, so it is not taken either
+SANE = datetime(2000, 1, 1, tzinfo=UTC)  # before this, a clock was never set
 _FEEDBACK: TypeAdapter[Feedback] = TypeAdapter(Feedback)
 
 
@@ -38,8 +56,14 @@ class Origin:
         return None if user is None else user_key(self.secret, self.app, user)
 
 
-def to_event(body: Body, origin: Origin) -> Event:
-    """The event that one body says."""
+def to_event(body: AnyBody, origin: Origin) -> Event:
+    """The event that one body says.
+
+    Raises:
+        RequestError: `wrong_app`, `too_old` or `extensions_too_large`.
+    """
+    if body.app is not None and body.app != origin.app:
+        raise RequestError(403, "wrong_app", "The key is another app's.", "app")
     event_id = new_id() if body.event_id is None else namespaced(origin.app, body.event_id)
     match body:
         case Spoken():
@@ -50,7 +74,62 @@ def to_event(body: Body, origin: Origin) -> Event:
             return _review(body, origin, event_id)
         case TrainingBody():
             return _training(body, origin, event_id)
+        case NewerBody():
+            return _quarantined(body, origin, event_id)
     raise TypeError(f"No event is made of {type(body).__name__}; add it here")
+
+
+def warnings_of(body: AnyBody, event: Event) -> list[str]:
+    """What the sender should know of an event that was taken all the same."""
+    if isinstance(body, NewerBody):
+        return ["unknown_version"]
+    told = ["unknown_fields"] if body.model_extra else []
+    if body.said_at is not None and isinstance(event, Said) and event.said_at is None:
+        told.append("clock_skew")
+    return told
+
+
+def _beside(body: Body, at: datetime) -> dict[str, Any]:
+    """What an event holds beyond our own fields; nothing, as a rule."""
+    held: dict[str, Any] = {}
+    if body.said_at is not None:
+        held["said_at"] = _plausible(body.said_at, at)
+    if body.model_extra:
+        held["extensions"] = _extensions(body.model_extra)
+    return held
+
+
+def _plausible(said_at: datetime, at: datetime) -> datetime | None:
+    """The sender's time if its clock can be right: a broken one says 1970, 9999 or the far future."""
+    if at - RECENT <= said_at <= at + AHEAD:
+        return said_at
+    if SANE <= said_at < at - RETAINED:
+        raise RequestError(422, "too_old", f"It was said more than {RETAINED.days} days ago.", "said_at")
+    return None
+
+
+def _extensions(unknown: dict[str, Any]) -> str:
+    text = json.dumps(unknown, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    if len(text.encode()) > MAX_EXTENSIONS:
+        raise RequestError(
+            422, "extensions_too_large", f"Fields that are not known take more than {MAX_EXTENSIONS} bytes."
+        )
+    return text
+
+
+def _quarantined(body: NewerBody, origin: Origin, event_id: str) -> EventQuarantined:
+    said = body.model_dump(mode="json", exclude={"user", "event_id", "app"})
+    return EventQuarantined(
+        event_id=event_id,
+        occurred_at=origin.at,
+        source=SOURCE,
+        schema_version=body.schema_version,
+        becomes=body.becomes,
+        prediction_id=body.prediction_id,
+        app=origin.app,
+        user_key=origin.pseudonym(body.user),
+        body=json.dumps(said, ensure_ascii=False, sort_keys=True, separators=(",", ":")),
+    )
 
 
 def _feedback(body: Spoken, origin: Origin, event_id: str) -> FeedbackReceived:
@@ -58,6 +137,7 @@ def _feedback(body: Spoken, origin: Origin, event_id: str) -> FeedbackReceived:
         event_id=event_id,
         occurred_at=origin.at,
         source=SOURCE,
+        **_beside(body, origin.at),
         prediction_id=body.prediction_id,
         feedback=_FEEDBACK.validate_python(body.model_dump(include={"kind", "value"})),
         app=origin.app,
@@ -71,6 +151,7 @@ def _prediction(body: PredictionBody, origin: Origin, event_id: str) -> Predicti
         event_id=event_id,
         occurred_at=origin.at,
         source=SOURCE,
+        **_beside(body, origin.at),
         prediction_id=body.prediction_id,
         model=body.model,
         version=body.version,
@@ -90,6 +171,7 @@ def _review(body: ReviewBody, origin: Origin, event_id: str) -> ReviewDecided:
         event_id=event_id,
         occurred_at=origin.at,
         source=SOURCE,
+        **_beside(body, origin.at),
         subject_kind=body.subject_kind,
         subject=body.subject,
         model=body.model,
@@ -105,6 +187,7 @@ def _training(body: TrainingBody, origin: Origin, event_id: str) -> TrainingRequ
         event_id=event_id,
         occurred_at=origin.at,
         source=SOURCE,
+        **_beside(body, origin.at),
         request_id=event_id,
         model=body.model,
         trigger="added" if body.card else "person",

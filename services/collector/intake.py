@@ -8,9 +8,10 @@ from datetime import datetime
 
 from prometheus_client import Counter
 
-from schemas.events import Event, TrainingRequested
-from services.collector.events import Origin, to_event
-from services.collector.requests import Body, Receipt
+from schemas.events import Event, EventQuarantined, TrainingRequested
+from services.collector.events import Origin, to_event, warnings_of
+from services.collector.receipts import Receipt
+from services.collector.requests import AnyBody
 from services.collector.window import Window
 from shared.crash import crash_point
 from shared.envelope import content_of
@@ -23,9 +24,10 @@ OUTCOMES = Counter(
     "learnback_ingest_outcomes_total", "Events accepted, repeated, and refused by reason", ["outcome", "reason"]
 )
 ACCEPTED = OUTCOMES.labels("accepted", "durable")
+QUARANTINED = OUTCOMES.labels("quarantined", "unknown_version")
 DUPLICATE = OUTCOMES.labels("duplicate", "same_content")
 
-Item = Body | RequestError
+Item = AnyBody | RequestError
 
 
 @dataclass
@@ -37,48 +39,48 @@ class Sorted:
     ids: list[str] = field(default_factory=list)
     repeated: list[int] = field(default_factory=list)
     errors: list[RequestError] = field(default_factory=list)
+    warnings: set[str] = field(default_factory=set)
     request_id: str | None = None
     server_id: bool = False
 
 
 def sort(items: Sequence[Item], origin: Origin, window: Window) -> Sorted:
-    """Make the events, and tell which are new; a made id is new by itself."""
+    """Make the events, and tell which are new."""
     found = Sorted()
     for index, item in enumerate(items):
-        if isinstance(item, RequestError):
-            found.errors.append(item)
-            continue
-        event = to_event(item, origin)
-        if item.event_id is None:
-            found.server_id = True
-            found.events.append(event)
-            found.ids.append(event.event_id)
-        else:
-            _place(found, index, event, item.event_id, window)
-        if isinstance(event, TrainingRequested):
-            found.request_id = event.request_id
+        try:
+            _place(found, index, item, origin, window)
+        except RequestError as error:
+            found.errors.append(error.at(index))
     return found
 
 
-def _place(found: Sorted, index: int, event: Event, own_id: str, window: Window) -> None:
-    content = bytes.fromhex(content_of(event))
-    known = found.contents.get(event.event_id) or window.content(event.event_id)
-    if known is not None and known != content:
-        found.errors.append(conflict(index))
-        return
-    if known is None:
-        found.contents[event.event_id] = content
+def _place(found: Sorted, index: int, item: Item, origin: Origin, window: Window) -> None:
+    if isinstance(item, RequestError):
+        raise item
+    event = to_event(item, origin)
+    if item.event_id is None:  # a made id is new by itself
+        found.server_id = True
+        found.events.append(event)
+    elif _is_new(found, event, window):
         found.events.append(event)
     else:
         found.repeated.append(index)
-    found.ids.append(own_id)
+    found.ids.append(item.event_id or event.event_id)
+    found.warnings.update(warnings_of(item, event))
+    if isinstance(event, TrainingRequested):
+        found.request_id = event.request_id
 
 
-def conflict(index: int | None = None) -> RequestError:
-    """The refusal of an event whose id is taken."""
-    return RequestError(
-        409, "id_conflict", "An event with this id says something else; the first stays.", "event_id", index
-    )
+def _is_new(found: Sorted, event: Event, window: Window) -> bool:
+    content = bytes.fromhex(content_of(event))
+    known = found.contents.get(event.event_id) or window.content(event.event_id)
+    if known is not None and known != content:
+        raise RequestError(
+            409, "id_conflict", "An event with this id says something else; the first stays.", "event_id"
+        )
+    found.contents.setdefault(event.event_id, content)
+    return known is None
 
 
 @dataclass(frozen=True)
@@ -90,16 +92,16 @@ class Intake:
     clock: Callable[[], datetime]
     window: Window
 
-    async def take(self, body: Body, key: ApiKey) -> tuple[int, Receipt]:
+    async def take(self, body: AnyBody, key: ApiKey) -> tuple[int, Receipt]:
         """Make one event durable; returns the status and the receipt.
 
         Raises:
-            RequestError: 409, its id is that of an event that says something else.
+            RequestError: 409, its id is that of an event that says something else; or as `to_event`.
             UnavailableError: it is not known to be durable.
         """
         found = await self._store([body], key)
-        if found.errors:  # the one that there can be: the body is valid
-            raise conflict()
+        for error in found.errors:
+            raise error.at(None)
         repeated = bool(found.repeated)
         return 200 if repeated else 202, _receipt(found, duplicate=repeated or None)
 
@@ -126,6 +128,8 @@ class Intake:
             crash_point("collector.after_ack")
             self.window.remember(found.contents)
             ACCEPTED.inc(len(found.events))
+            if "unknown_version" in found.warnings:
+                QUARANTINED.inc(sum(isinstance(event, EventQuarantined) for event in found.events))
         if found.repeated:
             DUPLICATE.inc(len(found.repeated))
         return found
@@ -138,6 +142,7 @@ def _receipt(found: Sorted, **told: object) -> Receipt:
             "event_ids": found.ids,
             "server_id": found.server_id,
             "request_id": found.request_id,
+            "warnings": sorted(found.warnings) or None,
             **told,
         }
     )

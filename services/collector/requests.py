@@ -1,14 +1,25 @@
-"""What apps and reviewers may send: strict and closed, so that a typo is told and never silently dropped."""
+"""What apps and reviewers may send: strict, so that a typo is told and never silently dropped."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationInfo, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from schemas.events import (
     MAX_COMMENT,
+    SCHEMA_VERSION,
     Dataset,
     Id,
     Input,
@@ -22,29 +33,47 @@ from schemas.events import (
     Storable,
     Tags,
 )
-from shared.http.problems import Problem
+from shared.http.validation import Shape
 
+USER = "Your id of the user; only a keyed hash of it is kept."
 User = Annotated[str, StringConstraints(min_length=1, max_length=200), Storable]
 # An app's own id of an event: stored as `<8 hex digits of the app>.<id>`, which is an `Id` of at most 64 characters.
 OwnId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,47}$")]
 CLOSED = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True, allow_inf_nan=False)
 
 
-class Body(BaseModel):
-    """What every body may have."""
+def _text_only(value: Any) -> Any:
+    """A number is no time: nobody knows whether it counts seconds or milliseconds."""
+    if not isinstance(value, str):
+        raise PydanticCustomError("string_type", "A time is text as in RFC 3339, with its offset")
+    return value
 
-    model_config = CLOSED
+
+SaidAt = Annotated[AwareDatetime, BeforeValidator(_text_only), Field(strict=False)]
+
+
+class Body(BaseModel):
+    """What every body may have. A field that we do not know is kept aside: `Prefer: handling=strict` refuses it."""
+
+    model_config = CLOSED | ConfigDict(extra="allow")
 
     event_id: OwnId | None = Field(
         default=None, description="Your id of the event: makes a repeat harmless. Made here when absent."
     )
+    said_at: SaidAt | None = Field(
+        default=None,
+        description="When it was said (RFC 3339), by your clock. Left out when more than 5 min ahead or 30 d ago; "
+        "refused when more than 365 d ago.",
+    )
+    app: Name | None = Field(default=None, description="If given, the key's own app.")
+    schema_version: Literal[1] | None = Field(default=None, description="Of these fields; a later one is quarantined.")
 
 
 class Spoken(Body):
     """What all feedback has."""
 
     prediction_id: Id = Field(description="The prediction it is about; it may be posted later than this.")
-    user: User | None = Field(default=None, description="Your id of the user; only a keyed hash of it is kept.")
+    user: User | None = Field(default=None, description=USER)
     tags: Tags = Field(default_factory=dict)
 
 
@@ -106,7 +135,7 @@ class PredictionBody(Body):
     scores: Annotated[tuple[ScoreBody, ...], Field(max_length=20)] = Field(default=(), strict=False)
     solicit: bool = Field(default=False, description="Feedback was asked for at random, before anyone saw the answer.")
     solicit_rate: Share = Field(default=0.0, description="The probability of `solicit`.")
-    user: User | None = None
+    user: User | None = Field(default=None, description=USER)
     tags: Tags = Field(default_factory=dict)
 
 
@@ -162,24 +191,31 @@ class TrainingBody(Body):
     detail: Annotated[str, StringConstraints(max_length=500), Storable] = ""
 
 
+class NewerBody(BaseModel):
+    """What is read of a body in a later version of the schema: enough to keep it until we know the rest."""
+
+    model_config = CLOSED | ConfigDict(extra="allow")
+
+    becomes: ClassVar[Literal["PredictionServed", "FeedbackReceived"]] = "PredictionServed"
+    event_id: OwnId | None = None
+    app: Name | None = None
+    schema_version: Annotated[int, Field(gt=SCHEMA_VERSION)]
+    prediction_id: Id
+    user: User | None = None
+
+
+class NewerFeedback(NewerBody):
+    """Feedback of a later version."""
+
+    becomes = "FeedbackReceived"
+    kind: Annotated[str, StringConstraints(min_length=1, max_length=64), Storable]
+
+
 FeedbackBody = Annotated[
     ThumbsBody | RatingBody | CorrectionBody | PreferenceBody | CommentBody, Field(discriminator="kind")
 ]
-FEEDBACK: TypeAdapter[FeedbackBody] = TypeAdapter(FeedbackBody)
-PREDICTION = TypeAdapter(PredictionBody)
-REVIEW = TypeAdapter(ReviewBody)
-TRAINING = TypeAdapter(TrainingBody)
-
-
-class Receipt(BaseModel):
-    """The events are durable: those of now, and those that are repeats."""
-
-    model_config = ConfigDict(frozen=True)
-
-    accepted: int = Field(description="How many of the events that were sent are durable.")
-    event_ids: list[str] = Field(description="Their ids as you gave them, or as made here; in the order of the bodies.")
-    server_id: bool = Field(description="An id was made here: a repeat of that body will count as another event.")
-    request_id: str | None = Field(default=None, description="Of a training request: progress is told under it.")
-    duplicate: bool | None = Field(default=None, description="This one event was here before; nothing was added.")
-    duplicates: list[int] | None = Field(default=None, description="Items of the list that were here before, from 0.")
-    errors: list[Problem] | None = Field(default=None, description="Items of the list that were refused, and why.")
+AnyBody = Body | NewerBody
+FEEDBACK: Shape[AnyBody] = Shape(TypeAdapter(FeedbackBody), "kind", TypeAdapter(NewerFeedback), SCHEMA_VERSION)
+PREDICTION: Shape[AnyBody] = Shape(TypeAdapter(PredictionBody), None, TypeAdapter(NewerBody), SCHEMA_VERSION)
+REVIEW: Shape[AnyBody] = Shape(TypeAdapter(ReviewBody))
+TRAINING: Shape[AnyBody] = Shape(TypeAdapter(TrainingBody))

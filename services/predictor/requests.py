@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
 
 from schemas.events import Id, Input, LabelScore, Name, Storable, Tags
+from shared.http.validation import Shape
 
 User = Annotated[str, StringConstraints(min_length=1, max_length=200), Storable]
 
@@ -23,7 +24,7 @@ class PredictBody(BaseModel):
     tags: Tags = Field(default_factory=dict)
 
 
-PREDICT = TypeAdapter(PredictBody)
+PREDICT = Shape(TypeAdapter(PredictBody))
 
 
 class PredictAnswer(BaseModel):

@@ -6,10 +6,9 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import TypeAdapter
 
 from shared.http.problems import MEDIA_TYPE, Problem
-from shared.http.validation import MAX_ITEMS
+from shared.http.validation import MAX_ITEMS, Shape
 
 _REFERENCE = "#/components/schemas/{model}"
 
@@ -30,9 +29,9 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def takes(adapter: TypeAdapter[Any], many: bool = False) -> dict[str, Any]:
+def takes(shape: Shape[Any], many: bool = False) -> dict[str, Any]:
     """The `openapi_extra` of a route whose body is one object, or with `many` one or a list."""
-    one = adapter.json_schema(ref_template=_REFERENCE)
+    one = shape.adapter.json_schema(ref_template=_REFERENCE)
     definitions = one.pop("$defs", {})
     schema = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_ITEMS}]} if many else one
     content = {"application/json": {"schema": {**schema, "$defs": definitions}}}

@@ -3,43 +3,71 @@
 from __future__ import annotations
 
 import json
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from schemas.events import MAX_BODY
 from shared.errors import RequestError
 from shared.http.problems import path_of
 
 MAX_ITEMS = 500
-MAX_ITEM = 64 * 1024  # bytes; two texts of 10,000 characters in any script but the rarest
+MAX_ITEM = MAX_BODY  # bytes; two texts of 10,000 characters in any script but the rarest
 Body = TypeVar("Body")
 
 
-def validate(adapter: TypeAdapter[Body], value: Any, index: int | None = None, tag: str | None = None) -> Body:
-    """Check one object; `tag` names the field that tells the kinds of a union apart.
+@dataclass(frozen=True)
+class Shape(Generic[Body]):
+    """What a route's bodies look like.
+
+    `tag` names the field that tells the kinds of a union apart. `newer`, where there is one, takes bodies whose
+    `schema_version` is greater than `version`.
+    """
+
+    adapter: TypeAdapter[Body]
+    tag: str | None = None
+    newer: TypeAdapter[Body] | None = None
+    version: int = 1
+
+    def of(self, value: dict[str, Any]) -> TypeAdapter[Body]:
+        """What takes this body."""
+        if self.newer is not None and type(version := value.get("schema_version")) is int and version > self.version:
+            return self.newer
+        return self.adapter
+
+
+def validate(shape: Shape[Body], value: Any, strict: bool = False, index: int | None = None) -> Body:
+    """Check one object; with `strict`, fields that a body keeps without knowing them are refused too.
 
     Raises:
         RequestError: 422 with the rule that was broken; the detail holds no value that was sent.
     """
     if not isinstance(value, dict):
         raise RequestError(422, "object_type", "A JSON object is expected here.", event_index=index)
+    adapter = shape.of(value)
     try:
-        return adapter.validate_python(value)
+        body = adapter.validate_python(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        rule, path, detail = first["type"], first["loc"], first["msg"]
-        if rule.startswith("union_tag_"):  # pydantic's sentence would repeat the tag that was sent
-            expected = first.get("ctx", {}).get("expected_tags")
-            detail = f"'{tag}' must be one of {expected}" if expected else f"'{tag}' is missing"
-            path = (tag or "?",)
-        elif tag:
-            path = path[1:]  # a tagged union puts the tag in front
-        raise RequestError(422, rule, f"{detail}.", path_of(path), index) from None
+        raise _refusal(error, shape.tag if adapter is shape.adapter else None, index) from None
+    if strict and (unknown := getattr(body, "model_extra", None)):
+        raise RequestError(422, "extra_forbidden", "This field is not known.", path_of((next(iter(unknown)),)), index)
+    return body
 
 
-def validate_items(
-    adapter: TypeAdapter[Body], items: list[Any], size: int, tag: str | None = None
-) -> list[Body | RequestError]:
+def _refusal(error: ValidationError, tag: str | None, index: int | None) -> RequestError:
+    first = error.errors(include_url=False, include_input=False)[0]
+    rule, path, detail = first["type"], first["loc"], first["msg"]
+    if rule.startswith("union_tag_"):  # pydantic's sentence would repeat the tag that was sent
+        expected = first.get("ctx", {}).get("expected_tags")
+        detail = f"'{tag}' must be one of {expected}" if expected else f"'{tag}' is missing"
+        path = (tag or "?",)
+    elif tag:
+        path = path[1:]  # a tagged union puts the tag in front
+    return RequestError(422, rule, f"{detail}.", path_of(path), index)
+
+
+def validate_items(shape: Shape[Body], items: list[Any], size: int, strict: bool = False) -> list[Body | RequestError]:
     """Check a list of 1 to 500 objects that took `size` bytes together: each becomes a body, or its own refusal.
 
     Raises:
@@ -53,7 +81,7 @@ def validate_items(
     for index, item in enumerate(items):
         try:
             check_size(item, size, index)
-            checked.append(validate(adapter, item, index, tag))
+            checked.append(validate(shape, item, strict, index))
         except RequestError as error:
             checked.append(error)
     return checked

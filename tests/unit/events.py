@@ -12,6 +12,7 @@ from schemas.events import (
     DriftDetected,
     ErrorSliceUpdated,
     Event,
+    EventQuarantined,
     EventsCounted,
     FeedbackReceived,
     LabelScore,
@@ -50,6 +51,15 @@ EXAMPLES: tuple[Event, ...] = (
     _said(FeedbackReceived, prediction_id="p-1", feedback=Correction(value="refund"), app="shop", user_key=KEY),
     _said(
         ReviewDecided, subject_kind="version", subject="v-2", model=MODEL, decision="promote", reviewer="ada", note="ok"
+    ),
+    _said(
+        EventQuarantined,
+        schema_version=2,
+        becomes="FeedbackReceived",
+        prediction_id="p-1",
+        app="shop",
+        user_key=KEY,
+        body='{"kind": "emoji", "prediction_id": "p-1", "schema_version": 2}',
     ),
     _said(UserErased, user_key=KEY, requested_by="shop"),
     _said(EventsCounted, instance="i-1", bucket=NOON, accepted=3, spooled=1),
