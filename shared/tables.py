@@ -9,26 +9,37 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, Engine, Index, TypeDecorator, create_engine, event, text
+from sqlalchemy import JSON, Column, DateTime, Engine, Index, String, TypeDecorator, create_engine, event, text
 from sqlalchemy.engine.interfaces import Dialect
+from sqlalchemy.types import TypeEngine
 from sqlmodel import Field, SQLModel
 
 CONTENT = "Digest of what the event says: tells a repeat from a conflict."
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """Times as UTC: SQLite keeps no zone, so it is put back on reading."""
+    """Times as UTC. SQLite has no type for them: there they are text that sorts by time, as SQLAlchemy's own."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Store UTC."""
-        return None if value is None else value.astimezone(UTC)
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Text on SQLite: written and read by C code, a tenth of what SQLAlchemy's formatting costs."""
+        return dialect.type_descriptor(String(26) if dialect.name == "sqlite" else self.impl_instance)
 
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Store UTC."""
+        if value is None:
+            return None
+        moment = value.astimezone(UTC)
+        return moment.replace(tzinfo=None).isoformat(" ", "microseconds") if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Read UTC."""
-        return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        if value is None:
+            return None
+        moment = datetime.fromisoformat(value) if dialect.name == "sqlite" else value
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _time(index: bool = False, nullable: bool = False) -> Column[datetime]:

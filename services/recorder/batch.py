@@ -18,7 +18,6 @@ from schemas.events import (
     CandidateTrained,
     Event,
     EventsCounted,
-    FeedbackReceived,
     ModelStateChanged,
     ReviewDecided,
     TrainingRequested,
@@ -36,12 +35,14 @@ from services.recorder import (
     join,
     labels,
     lineage,
+    newcomers,
     voices,
     window,
 )
 from services.recorder.accounting import Arrivals, Ends, Outcome
 from services.recorder.datasets import Imported
-from services.recorder.heads import Class
+from services.recorder.heads import Class, Newcomer
+from services.recorder.join import Joined
 from services.recorder.labels import Named
 from services.recorder.sql import insert_new, lock, replace
 from shared.policy import PolicyFile
@@ -73,6 +74,9 @@ class Touched:
     """What has to be looked at again before the transaction ends."""
 
     examples: set[str] = field(default_factory=set)
+    newcomers: dict[str, Newcomer] = field(default_factory=dict)
+    votes: list[Joined] = field(default_factory=list)
+    counted: frozenset[str] = frozenset()
     created: set[str] = field(default_factory=set)
     lessons: set[str] = field(default_factory=set)
     classes: set[Class] = field(default_factory=set)
@@ -98,12 +102,12 @@ def record(connection: Connection, batch: Batch, policies: PolicyFile) -> Record
     said = [event for event in batch.events if not isinstance(event, UserErased)]
     kept = erasures.screen(connection, said)
     stored = facts.store(connection, kept)
-    outcomes = accounting.settle(connection, batch.arrivals, batch.of(EventsCounted), _ends(batch, kept, stored))
     insert_new(connection, batch.letters)
     replace(connection, batch.offsets)
     _erase(connection, batch, touched, policies)
     _register(connection, batch, touched)
-    _join(connection, stored, batch, touched, policies)
+    _join(connection, stored, touched, policies)
+    outcomes = accounting.settle(connection, batch.arrivals, batch.of(EventsCounted), _ends(batch, kept, stored))
     _follow_versions(connection, batch, lines, touched)
     touched.examples |= {event.subject for event in batch.of(ReviewDecided) if event.subject_kind == "example"}
     _settle(connection, touched, policies)
@@ -145,17 +149,16 @@ def _register(connection: Connection, batch: Batch, touched: Touched) -> None:
         touched.fresh |= {(model, label) for label in labels.mentioned(connection, model)}
 
 
-def _join(connection: Connection, stored: facts.Stored, batch: Batch, touched: Touched, policies: PolicyFile) -> None:
-    asked = {event.prediction_id for event in batch.of(FeedbackReceived)}
-    joined = join.find(connection, stored.predictions | asked)
-    counted = caps.count(connection, joined, policies)
-    join.attach(connection, joined, counted.events)
-    known = heads.hear(connection, joined)
-    touched.created |= known.created
+def _join(connection: Connection, stored: facts.Stored, touched: Touched, policies: PolicyFile) -> None:
+    joined = join.find(connection, stored)
+    votes = [one for one in joined if one.target is not None]
+    counted = caps.count(connection, votes, policies)
+    join.write(connection, stored.feedback, joined, counted.events)
+    known = heads.hear(connection, votes)
+    touched.newcomers, touched.votes, touched.counted = known.newcomers, votes, counted.events
     touched.classes |= known.classes
-    targeted = [one for one in joined if one.target is not None]
-    touched.examples |= {one.example_id for one in targeted} | {vote.example_id for vote in counted.displaced}
-    touched.fresh |= {(one.model, one.target) for one in targeted if one.target is not None}
+    touched.examples |= {one.answer.example_id for one in votes} | {vote.example_id for vote in counted.displaced}
+    touched.fresh |= {(one.answer.model, one.target) for one in votes if one.target is not None}
 
 
 def _models_with_news(batch: Batch) -> set[str]:
@@ -189,11 +192,13 @@ def _served_by(connection: Connection, versions: Iterable[str]) -> set[str]:
 
 def _settle(connection: Connection, touched: Touched, policies: PolicyFile) -> None:
     """Judge what was touched, from what decides to what depends on it."""
-    moved, models = heads.settle(connection, touched.classes)
-    shifted = window.settle(connection, models | touched.models, policies)
+    moved, models = heads.settle(connection, touched.classes, touched.newcomers.values())
     waiting = labels.settle(connection, touched.fresh, touched.doubtful, policies)
-    todo = touched.examples | touched.created | moved | shifted | waiting
+    alone = newcomers.add(connection, touched.newcomers, touched.votes, touched.counted, policies)
+    shifted = window.settle(connection, models | touched.models, policies)
+    todo = (touched.examples - alone) | touched.created | moved | shifted | waiting
     by_reviewers = examples.settle(connection, todo, policies)
     waiting = labels.settle(connection, set(), touched.doubtful | by_reviewers, policies)
     examples.settle(connection, waiting, policies)
-    lineage.mark(connection, touched.created | touched.lessons)
+    learned_before = lineage.told_of(connection, touched.newcomers)
+    lineage.mark(connection, touched.created | touched.lessons | learned_before)

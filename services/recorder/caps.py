@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Select, bindparam, select, update
 from sqlmodel import col
@@ -20,8 +20,7 @@ from shared.policy import PolicyFile
 from shared.tables import FeedbackRow
 
 
-@dataclass(frozen=True, order=True)
-class Vote:
+class Vote(NamedTuple):
     """A vote's place in its user's day."""
 
     occurred_at: datetime
@@ -29,8 +28,7 @@ class Vote:
     example_id: str
 
 
-@dataclass(frozen=True)
-class Day:
+class Day(NamedTuple):
     """One user's votes in one model on one UTC day."""
 
     model: str
@@ -52,8 +50,8 @@ def count(connection: Connection, joined: Sequence[Joined], policies: PolicyFile
     new: dict[Day, set[Vote]] = defaultdict(set)
     for one in joined:
         if one.target is not None and one.user_key is not None:
-            day = Day(one.model, one.user_key, one.occurred_at.astimezone(UTC).date())
-            new[day].add(Vote(one.occurred_at, one.event_id, one.example_id))
+            day = Day(one.answer.model, one.user_key, one.occurred_at.astimezone(UTC).date())
+            new[day].add(Vote(one.occurred_at, one.event_id, one.answer.example_id))
     before = _votes(connection, new, counted_only=True)
     within: set[str] = set()
     displaced: list[Vote] = []

@@ -47,7 +47,7 @@ class Evidence:
 
 def read(connection: Connection, ids: Sequence[str]) -> list[Evidence]:
     """What is known of the examples that exist, of at most one chunk of ids."""
-    votes, rulings = _votes(connection, ids), _rulings(connection, ids)
+    votes, rulings = _votes(connection, ids), rulings_on(connection, ids)
     query = select(
         col(Example.id),
         col(Example.model),
@@ -67,7 +67,7 @@ def read(connection: Connection, ids: Sequence[str]) -> list[Evidence]:
 def _votes(connection: Connection, ids: Sequence[str]) -> dict[str, list[Vote]]:
     """The counted votes of each example from its MAX_VOTES-th newest on (more when some are of the same moment)."""
     rows = connection.execute(_newest_votes().where(col(Example.id).in_(ids))).all()
-    knowledge = _labels(connection, {row.version for row in rows})
+    knowledge = labels_of(connection, {row.version for row in rows})
     votes: dict[str, list[Vote]] = defaultdict(list)
     for row in rows:
         known = knowledge.get(row.version)
@@ -115,13 +115,13 @@ def _vote(row: Row[Any], knew: bool) -> Vote:
     )
 
 
-def _labels(connection: Connection, versions: Iterable[str]) -> dict[str, frozenset[str]]:
+def labels_of(connection: Connection, versions: Iterable[str]) -> dict[str, frozenset[str]]:
     """The labels that each recorded version knows; foreign versions, and those that write text, have none."""
     query = select(col(Version.version), col(Version.labels)).where(col(Version.version).in_(sorted(versions)))
     return {version: frozenset(labels) for version, labels in connection.execute(query)}
 
 
-def _rulings(connection: Connection, ids: Sequence[str]) -> dict[str, Ruling]:
+def rulings_on(connection: Connection, ids: Sequence[str]) -> dict[str, Ruling]:
     """The newest decision on each example. A relabel without a label decides nothing."""
     query = select(
         col(Review.subject), col(Review.occurred_at), col(Review.event_id), col(Review.decision), col(Review.target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from sqlalchemy import Connection, bindparam, select, update
 from sqlmodel import col
@@ -11,7 +11,7 @@ from services.recorder import evidence, labels, voices
 from services.recorder.curation import Case, Curated, curate
 from services.recorder.evidence import Evidence
 from services.recorder.labels import Named
-from services.recorder.sql import chunks
+from services.recorder.sql import Row, chunks
 from shared.policy import PolicyFile
 from shared.tables import Example
 
@@ -27,28 +27,41 @@ def settle(connection: Connection, ids: set[str], policies: PolicyFile) -> set[N
     return {named for some in known for named in _curate(connection, some, policies)}
 
 
-def _curate(connection: Connection, known: list[Evidence], policies: PolicyFile) -> set[Named]:
+def judge(
+    connection: Connection, known: Sequence[Evidence], policies: PolicyFile
+) -> Iterator[tuple[Evidence, Curated]]:
+    """What becomes of each input, by its votes, its voters' trust and the labels that the model may learn."""
     trusted = voices.trust_of(connection, known)
     allowed = labels.of_models(connection, {one.model for one in known})
-    before = _reviewed(connection, [one.id for one in known])
-    rows: list[dict[str, object]] = []
-    touched: set[Named] = set()
     for one in known:
         case = Case(one.origin, one.side, one.graduated, one.vouched, one.votes, one.ruling, allowed.get(one.model))
-        made = curate(case, trusted.get(one.model, {}), policies.of(one.model).trust)
+        yield one, curate(case, trusted.get(one.model, {}), policies.of(one.model).trust)
+
+
+def _curate(connection: Connection, known: Sequence[Evidence], policies: PolicyFile) -> set[Named]:
+    before = _reviewed(connection, [one.id for one in known])
+    rows: list[Row] = []
+    touched: set[Named] = set()
+    for one, made in judge(connection, known, policies):
         decision = one.ruling.decision if one.ruling else None
-        rows.append({"of": one.id, **_columns(made, decision)})
+        rows.append(columns(made) | {"of": one.id, "reviewed": decision})
         if decision or one.id in before:
             touched |= {(one.model, target) for target in (made.target, before.get(one.id)) if target is not None}
     if rows:
         statement = update(Example).where(col(Example.id) == bindparam("of"))
-        connection.execute(statement.values({name: bindparam(f"new_{name}") for name in COLUMNS}), rows)
+        connection.execute(statement.values({name: bindparam(name) for name in COLUMNS}), rows)
     return touched
 
 
-def _columns(made: Curated, reviewed: str | None) -> dict[str, object]:
-    values = (made.status, made.reason, made.target, made.weight, made.votes, reviewed)
-    return {f"new_{name}": value for name, value in zip(COLUMNS, values, strict=True)}
+def columns(made: Curated) -> Row:
+    """What was made of an input, as its row says it."""
+    return {
+        "status": made.status,
+        "reason": made.reason,
+        "target": made.target,
+        "weight": made.weight,
+        "votes": made.votes,
+    }
 
 
 def _reviewed(connection: Connection, ids: Iterable[str]) -> dict[str, str | None]:

@@ -16,7 +16,6 @@ from schemas.events import (
     FeedbackReceived,
     ModelStateChanged,
     PredictionServed,
-    PreferencePair,
     ReviewDecided,
     TrainingProgressed,
     TrainingRequested,
@@ -24,13 +23,12 @@ from schemas.events import (
     VerdictReached,
 )
 from services.recorder import identity
-from services.recorder.identity import Said
+from services.recorder.identity import Fresh, Said
 from services.recorder.sql import Row, insert, insert_new, replace
 from shared.tables import (
     Drift,
     Erasure,
     ErrorSlice,
-    FeedbackRow,
     Prediction,
     Progress,
     Request,
@@ -55,10 +53,10 @@ NEWEST = (Progress, ErrorSlice, Erasure)  # tables that keep the newest event of
 
 @dataclass(frozen=True)
 class Stored:
-    """What was new of a batch (ids of predictions, feedback, events), what was a repeat, and what took another's id."""
+    """What a batch brought: new predictions (rows by id), new feedback (the join writes it), ids of all new events."""
 
-    predictions: frozenset[str]
-    feedback: frozenset[str]
+    predictions: dict[str, Row]
+    feedback: tuple[Fresh[FeedbackReceived], ...]
     events: frozenset[str]
     repeats: tuple[Said, ...] = ()
     conflicts: tuple[Said, ...] = ()
@@ -66,17 +64,14 @@ class Stored:
 
 def store(connection: Connection, events: Sequence[Event]) -> Stored:
     """Write what events say; an event id, or a prediction id, that is there already changes nothing."""
-    said = identity.sort(
-        connection, [event for event in events if isinstance(event, PredictionServed | FeedbackReceived)]
-    )
-    predictions = [_prediction(one.event, one.content) for one in said.new if isinstance(one.event, PredictionServed)]
-    feedback = [_feedback(one.event, one.content) for one in said.new if isinstance(one.event, FeedbackReceived)]
+    said = identity.sort(connection, events)
+    predictions = [_prediction(one.event, one.content) for one in said.predictions]
     insert(connection, Prediction, predictions)
-    insert(connection, FeedbackRow, feedback)
-    written = _store_plain(connection, events) | {one.event.event_id for one in said.new}
+    written = _store_plain(connection, events)
+    written |= {one.event.event_id for one in said.predictions} | {one.event.event_id for one in said.feedback}
     return Stored(
-        frozenset(row["prediction_id"] for row in predictions),
-        frozenset(row["event_id"] for row in feedback),
+        {row["prediction_id"]: row for row in predictions},
+        tuple(said.feedback),
         frozenset(written),
         tuple(said.repeats),
         tuple(said.conflicts),
@@ -120,20 +115,5 @@ def _prediction(event: PredictionServed, content: str) -> Row:
         "user_key": event.user_key,
         "tags": dict(event.tags),
         "example_id": example_id(event.model, event.input),
-        "occurred_at": event.occurred_at,
-    }
-
-
-def _feedback(event: FeedbackReceived, content: str) -> Row:
-    said = event.feedback.value
-    return {
-        "content": content,
-        "event_id": event.event_id,
-        "prediction_id": event.prediction_id,
-        "kind": event.feedback.kind,
-        "value": said.model_dump() if isinstance(said, PreferencePair) else said,
-        "app": event.app,
-        "user_key": event.user_key,
-        "tags": dict(event.tags),
         "occurred_at": event.occurred_at,
     }

@@ -7,26 +7,68 @@ seeds, then the earliest feedback with a target: solicited → holdout, else tra
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlmodel import col
 
-from services.recorder.join import Joined
-from services.recorder.sql import chunks, insert_new, pairs
-from shared.tables import Example, FeedbackRow, Prediction
+from services.recorder.join import Joined, words_on
+from services.recorder.sql import Row, chunks
+from shared.tables import Example
 from shared.text import fingerprint
 
 Class = tuple[str, str]  # model and fingerprint
 
 
 @dataclass
-class Heads:
-    """What a change of first words touched: new examples, and classes whose side may be another one."""
+class Newcomer:
+    """An input that nobody spoke of before, its first word, and its side."""
 
-    created: set[str] = field(default_factory=set)
+    word: Joined
+    fingerprint: str
+    side: str
+
+    @property
+    def of(self) -> Class:
+        """Its class."""
+        return self.word.answer.model, self.fingerprint
+
+    @property
+    def row(self) -> Row:
+        """Its row in `example`, before it is judged."""
+        word = self.word
+        return {
+            "id": word.answer.example_id,
+            "model": word.answer.model,
+            "text": word.answer.text,
+            "fingerprint": self.fingerprint,
+            "origin": "feedback",
+            "side": self.side,
+            "status": "pending",
+            "reason": "",
+            "target": None,
+            "weight": 0.0,
+            "votes": 0,
+            "user_key": word.user_key,
+            "first_at": word.occurred_at,
+            "first_event": word.event_id,
+            "first_solicited": word.answer.solicited,
+            "graduated": False,
+            "reviewed": None,
+            "learned_in": None,
+            "fixed_in": None,
+            "fixed_at": None,
+        }
+
+
+@dataclass
+class Heads:
+    """What a change of first words touched: new inputs by id, and classes whose side may be another one."""
+
+    newcomers: dict[str, Newcomer] = field(default_factory=dict)
     classes: set[Class] = field(default_factory=set)
 
 
@@ -41,27 +83,39 @@ class Member:
     solicited: bool
 
 
-def hear(connection: Connection, joined: Sequence[Joined]) -> Heads:
-    """Note newly joined feedback with a target: make examples of new inputs, and keep the earliest word on old ones."""
-    first: dict[str, Joined] = {}
-    for one in sorted((one for one in joined if one.target is not None), key=lambda one: one.moment):
-        first.setdefault(one.example_id, one)
-    rows = {example_id: _example(word) for example_id, word in first.items()}
-    heads = Heads(created=insert_new(connection, list(rows.values())))
-    heads.classes = {(rows[example_id].model, rows[example_id].fingerprint) for example_id in heads.created}
-    earlier = [rows[example_id] for example_id in _earlier(connection, first, rows.keys() - heads.created)]
+def hear(connection: Connection, joined: Iterable[Joined]) -> Heads:
+    """Find what newly joined feedback with a target says first: of new inputs, or before all others of old ones."""
+    first = _first(one for one in joined if one.target is not None)
+    known = _known(connection, first)
+    heads = Heads({example: _newcomer(word) for example, word in first.items() if example not in known})
+    heads.classes = {newcomer.of for newcomer in heads.newcomers.values()}
+    earlier = [first[example] for example, moment in known.items() if moment and first[example].moment < moment]
     heads.classes |= _rewrite(connection, earlier)
     return heads
 
 
-def _earlier(connection: Connection, first: dict[str, Joined], ids: Iterable[str]) -> list[str]:
-    """Those inputs whose first word is now an earlier one."""
-    found = []
-    for some in chunks(ids):
-        query = select(col(Example.id), col(Example.first_at), col(Example.first_event))
-        known = query.where(col(Example.id).in_(some), col(Example.origin) == "feedback")
-        found += [example for example, at, event in connection.execute(known) if first[example].moment < (at, event)]
-    return found
+def _first(words: Iterable[Joined]) -> dict[str, Joined]:
+    """The first word on each input."""
+    first: dict[str, Joined] = {}
+    for one in words:
+        before = first.setdefault(one.answer.example_id, one)
+        if one.moment < before.moment:
+            first[one.answer.example_id] = one
+    return first
+
+
+def _newcomer(word: Joined) -> Newcomer:
+    return Newcomer(word, fingerprint(word.answer.text), "holdout" if word.answer.solicited else "train")
+
+
+def _known(connection: Connection, ids: Iterable[str]) -> dict[str, tuple[datetime, str] | None]:
+    """Those inputs that are there, with the moment of their first word; None where a person vouched for them."""
+    query = select(col(Example.id), col(Example.origin), col(Example.first_at), col(Example.first_event))
+    return {
+        example: (at, event) if origin == "feedback" else None
+        for some in chunks(ids)
+        for example, origin, at, event in connection.execute(query.where(col(Example.id).in_(some)))
+    }
 
 
 def forget(connection: Connection, ids: Iterable[str]) -> Heads:
@@ -71,31 +125,35 @@ def forget(connection: Connection, ids: Iterable[str]) -> Heads:
         query = select(col(Example.id), col(Example.model), col(Example.fingerprint))
         told = connection.execute(query.where(col(Example.id).in_(some), col(Example.origin) == "feedback")).all()
         heads.classes |= {(model, print_) for _, model, print_ in told}
-        first: dict[str, Joined] = {}
-        for word in sorted(_words(connection, [example for example, _, _ in told]), key=lambda one: one.moment):
-            first.setdefault(word.example_id, word)
-        _rewrite(connection, [_example(word) for word in first.values()])
+        first = _first(words_on(connection, [example for example, _, _ in told]))
+        _rewrite(connection, first.values())
         gone = [example for example, _, _ in told if example not in first]
         connection.execute(delete(Example).where(col(Example.id).in_(gone)))
     return heads
 
 
-def settle(connection: Connection, classes: Iterable[Class]) -> tuple[set[str], set[str]]:
-    """Put each class on its side; the inputs that moved, and the models whose holdout side changed."""
-    moved: list[tuple[str, str]] = []
+def settle(
+    connection: Connection, classes: Iterable[Class], newcomers: Iterable[Newcomer]
+) -> tuple[set[str], set[str]]:
+    """Put each class on its side; the known inputs that moved, and the models whose holdout side changed."""
+    arriving: dict[Class, list[Newcomer]] = defaultdict(list)
+    for newcomer in newcomers:
+        arriving[newcomer.of].append(newcomer)
+    members = _members(connection, classes)
+    moved: dict[str, str] = {}
     models: set[str] = set()
-    wanted = sorted(set(classes))
-    for start in range(0, len(wanted), 500):
-        for (model, _), members in _members(connection, wanted[start : start + 500]).items():
-            side = side_of(members)
-            others = [(member.id, side) for member in members if member.side != side]
-            moved += others
-            if side == "holdout" or any(member.side == "holdout" for member in members):
-                models.add(model)
+    for of in members.keys() | arriving.keys():
+        old, new = members.get(of, []), arriving.get(of, [])
+        side = new[0].side if len(new) == 1 and not old else side_of([*old, *map(_member, new)])
+        moved |= {member.id: side for member in old if member.side != side}
+        for newcomer in new:
+            newcomer.side = side
+        if side == "holdout" or any(member.side == "holdout" for member in old):
+            models.add(of[0])
     if moved:
         statement = update(Example).where(col(Example.id) == bindparam("of")).values(side=bindparam("to"))
-        connection.execute(statement, [{"of": example, "to": side} for example, side in moved])
-    return {example for example, _ in moved}, models
+        connection.execute(statement, [{"of": example, "to": side} for example, side in moved.items()])
+    return set(moved), models
 
 
 def side_of(members: Iterable[Member]) -> str:
@@ -109,66 +167,42 @@ def side_of(members: Iterable[Member]) -> str:
     return "holdout" if min(members, key=lambda member: member.moment).solicited else "train"
 
 
-def _members(connection: Connection, classes: Sequence[Class]) -> dict[Class, list[Member]]:
-    query = select(
-        col(Example.model),
-        col(Example.fingerprint),
-        col(Example.id),
-        col(Example.origin),
-        col(Example.side),
-        col(Example.first_at),
-        col(Example.first_event),
-        col(Example.first_solicited),
-    ).where(pairs(col(Example.model), col(Example.fingerprint), classes))
+def _member(newcomer: Newcomer) -> Member:
+    word = newcomer.word
+    return Member(word.answer.example_id, "feedback", newcomer.side, word.moment, word.answer.solicited)
+
+
+def _members(connection: Connection, classes: Iterable[Class]) -> dict[Class, list[Member]]:
+    """The known inputs of each class."""
+    by_model: dict[str, set[str]] = defaultdict(set)
+    for model, print_ in classes:
+        by_model[model].add(print_)
     members: dict[Class, list[Member]] = defaultdict(list)
-    for model, print_, example, origin, side, at, event, solicited in connection.execute(query):
-        members[model, print_].append(Member(example, origin, side, (at, event), solicited))
+    for model, prints in by_model.items():
+        for some in chunks(prints):
+            found = select(*MEMBER).where(col(Example.model) == model, col(Example.fingerprint).in_(some))
+            for print_, example, origin, side, at, event, solicited in connection.execute(found):
+                members[model, print_].append(Member(example, origin, side, (at, event), solicited))
     return members
 
 
-def _example(word: Joined) -> Example:
-    return Example(
-        id=word.example_id,
-        model=word.model,
-        text=word.text,
-        fingerprint=fingerprint(word.text),
-        origin="feedback",
-        side="holdout" if word.solicited else "train",
-        status="pending",
-        user_key=word.user_key,
-        first_at=word.occurred_at,
-        first_event=word.event_id,
-        first_solicited=word.solicited,
-    )
-
-
-def _rewrite(connection: Connection, examples: Sequence[Example]) -> set[Class]:
+def _rewrite(connection: Connection, words: Iterable[Joined]) -> set[Class]:
+    """Make these the first words on their inputs."""
+    rows = [_newcomer(word).row for word in words]
     names = ("text", "user_key", "first_at", "first_event", "first_solicited")
-    if examples:
+    if rows:
         statement = update(Example).where(col(Example.id) == bindparam("of"))
-        connection.execute(
-            statement.values({name: bindparam(name) for name in names}),
-            [{"of": one.id, **{name: getattr(one, name) for name in names}} for one in examples],
-        )
-    return {(one.model, one.fingerprint) for one in examples}
+        values = [{"of": row["id"], **{name: row[name] for name in names}} for row in rows]
+        connection.execute(statement.values({name: bindparam(name) for name in names}), values)
+    return {(row["model"], row["fingerprint"]) for row in rows}
 
 
-def _words(connection: Connection, ids: Sequence[str]) -> list[Joined]:
-    """All feedback with a target on some inputs."""
-    query: Select[*tuple[Any, ...]] = (
-        select(
-            col(FeedbackRow.event_id),
-            col(FeedbackRow.occurred_at),
-            col(FeedbackRow.user_key),
-            col(Prediction.model),
-            col(Prediction.version),
-            col(Prediction.example_id),
-            col(Prediction.input),
-            col(Prediction.solicit),
-            col(FeedbackRow.target),
-            col(FeedbackRow.wrong),
-        )
-        .join_from(FeedbackRow, Prediction, col(FeedbackRow.prediction_id) == col(Prediction.prediction_id))
-        .where(col(FeedbackRow.example_id).in_(ids), col(FeedbackRow.target).is_not(None))
-    )
-    return [Joined(*row) for row in connection.execute(query)]
+MEMBER: tuple[Any, ...] = (
+    col(Example.fingerprint),
+    col(Example.id),
+    col(Example.origin),
+    col(Example.side),
+    col(Example.first_at),
+    col(Example.first_event),
+    col(Example.first_solicited),
+)

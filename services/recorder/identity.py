@@ -9,23 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, select
 from sqlmodel import col
 
-from schemas.events import FeedbackReceived, PredictionServed
+from schemas.events import Event, FeedbackReceived, PredictionServed
 from services.recorder.sql import chunks
 from shared.envelope import content_of
 from shared.tables import FeedbackRow, Prediction
 
 Said = PredictionServed | FeedbackReceived
+SaidType = TypeVar("SaidType", PredictionServed, FeedbackReceived)
 
 
-@dataclass(frozen=True)
-class Fresh:
+class Fresh(NamedTuple, Generic[SaidType]):
     """An event that nobody sent before, and the digest of what it says."""
 
-    event: Said
+    event: SaidType
     content: str
 
 
@@ -33,7 +34,8 @@ class Fresh:
 class Sorted:
     """The events of a batch by what their ids tell, each in the order of the log."""
 
-    new: list[Fresh] = field(default_factory=list)
+    predictions: list[Fresh[PredictionServed]] = field(default_factory=list)
+    feedback: list[Fresh[FeedbackReceived]] = field(default_factory=list)
     repeats: list[Said] = field(default_factory=list)
     conflicts: list[Said] = field(default_factory=list)
 
@@ -59,16 +61,20 @@ class Taken:
             self.predictions[event.prediction_id] = event.event_id, content
 
 
-def sort(connection: Connection, events: Sequence[Said]) -> Sorted:
-    """Compare events with what is stored and with each other."""
-    taken = _taken(connection, events)
+def sort(connection: Connection, events: Sequence[Event]) -> Sorted:
+    """Compare predictions and feedback with what is stored and with each other."""
+    said = [event for event in events if isinstance(event, PredictionServed | FeedbackReceived)]
+    taken = _taken(connection, said)
     found = Sorted()
-    for event in events:
+    for event in said:
         content = content_of(event)
         before = taken.by(event)
         if before is None:
             taken.take(event, content)
-            found.new.append(Fresh(event, content))
+            if isinstance(event, PredictionServed):
+                found.predictions.append(Fresh(event, content))
+            else:
+                found.feedback.append(Fresh(event, content))
         elif before == (event.event_id, content):
             found.repeats.append(event)
         else:

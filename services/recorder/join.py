@@ -2,41 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, Select, bindparam, select, update
 from sqlmodel import col
 
-from services.recorder.sql import chunks
+from schemas.events import FeedbackReceived, PreferencePair
+from services.recorder.facts import Stored
+from services.recorder.identity import Fresh
+from services.recorder.sql import Row, chunks, insert
 from shared.tables import FeedbackRow, Prediction
 
 RIGHT_STARS = 4  # of five: four and five say that the output was right, one and two that it was wrong
 WRONG_STARS = 2
 
 
-@dataclass(frozen=True)
-class Judgement:
+class Judgement(NamedTuple):
     """What one feedback tells of its prediction: the right output, and whether the served one was wrong."""
 
     target: str | None
     wrong: bool | None
 
 
-@dataclass(frozen=True)
-class Joined:
-    """A feedback that found its prediction."""
+class Answer(NamedTuple):
+    """What a feedback is about: the input and what was served for it."""
 
-    event_id: str
-    occurred_at: datetime
-    user_key: str | None
     model: str
     version: str
     example_id: str
     text: str
+    output: str
     solicited: bool
+    score: float | None
+
+
+class Joined(NamedTuple):
+    """A feedback that found its prediction."""
+
+    event_id: str
+    occurred_at: datetime
+    prediction_id: str
+    user_key: str | None
+    kind: str
+    answer: Answer
     target: str | None
     wrong: bool | None
 
@@ -58,57 +68,127 @@ def judge(kind: str, value: Any, output: str) -> Judgement:
     return Judgement(served if right_or_wrong is False else None, right_or_wrong)
 
 
-def find(connection: Connection, prediction_ids: Iterable[str]) -> list[Joined]:
-    """The orphans of these predictions whose prediction is there, judged; `attach` writes it down."""
-    query = select(
-        col(FeedbackRow.event_id),
-        col(FeedbackRow.occurred_at),
-        col(FeedbackRow.user_key),
-        col(FeedbackRow.kind),
-        col(FeedbackRow.value),
-        col(Prediction.model),
-        col(Prediction.version),
-        col(Prediction.example_id),
-        col(Prediction.input),
-        col(Prediction.output),
-        col(Prediction.solicit),
-    ).join_from(FeedbackRow, Prediction, col(FeedbackRow.prediction_id) == col(Prediction.prediction_id))
-    found: list[Joined] = []
-    for ids in chunks(prediction_ids):
-        orphans = query.where(col(FeedbackRow.prediction_id).in_(ids), col(FeedbackRow.model).is_(None))
-        for event_id, at, user, kind, value, model, version, example, text, output, solicit in connection.execute(
-            orphans
-        ):
-            said = judge(kind, value, output)
-            found.append(Joined(event_id, at, user, model, version, example, text, solicit, said.target, said.wrong))
-    return found
+def find(connection: Connection, stored: Stored) -> list[Joined]:
+    """New feedback whose prediction is there, and the orphans that new predictions were waited for by, judged."""
+    new = {key: _answer(row) for key, row in stored.predictions.items()}
+    answers = new | _answers(connection, {one.event.prediction_id for one in stored.feedback} - new.keys())
+    joined = []
+    for event, _ in stored.feedback:
+        if (answer := answers.get(event.prediction_id)) is not None:
+            kind, value = event.feedback.kind, event.feedback.value
+            judged = judge(kind, value, answer.output)
+            joined.append(
+                Joined(event.event_id, event.occurred_at, event.prediction_id, event.user_key, kind, answer, *judged)
+            )
+    return joined + _orphans(connection, new)
 
 
-def attach(connection: Connection, joined: Sequence[Joined], counted: frozenset[str]) -> None:
-    """Write what the join told. `counted` are the event ids of those that are votes within their user's cap."""
-    if not joined:
-        return
-    statement = (
-        update(FeedbackRow)
-        .where(col(FeedbackRow.event_id) == bindparam("of"))
-        .values({name: bindparam(name) for name in JOINED_COLUMNS})
-    )
-    connection.execute(
-        statement,
-        [
-            {
-                "of": one.event_id,
-                "model": one.model,
-                "version": one.version,
-                "example_id": one.example_id,
-                "solicited": one.solicited,
-                "target": one.target,
-                "wrong": one.wrong,
-                "counted": None if one.target is None else one.event_id in counted,
-            }
-            for one in joined
-        ],
+def write(
+    connection: Connection,
+    feedback: Sequence[Fresh[FeedbackReceived]],
+    joined: Sequence[Joined],
+    counted: frozenset[str],
+) -> None:
+    """Write new feedback with what the join told of it, and complete the orphans among what was joined.
+
+    `counted` are the event ids of those that are votes within their user's cap.
+    """
+    told = {one.event_id: _columns(one, counted) for one in joined}
+    insert(connection, FeedbackRow, [_row(*one) | told.pop(one.event.event_id, ORPHAN) for one in feedback])
+    if told:
+        statement = update(FeedbackRow).where(col(FeedbackRow.event_id) == bindparam("of"))
+        rows = [{"of": event_id, **columns} for event_id, columns in told.items()]
+        connection.execute(statement.values({name: bindparam(name) for name in JOINED_COLUMNS}), rows)
+
+
+def _answer(row: Row) -> Answer:
+    return Answer(
+        row["model"],
+        row["version"],
+        row["example_id"],
+        row["input"],
+        row["output"],
+        row["solicit"],
+        row["score"],
     )
 
 
+def _answers(connection: Connection, prediction_ids: Iterable[str]) -> dict[str, Answer]:
+    query: Select[*tuple[Any, ...]] = select(col(Prediction.prediction_id), *ANSWER)
+    return {
+        row[0]: Answer(*row[1:])
+        for ids in chunks(prediction_ids)
+        for row in connection.execute(query.where(col(Prediction.prediction_id).in_(ids)))
+    }
+
+
+def _orphans(connection: Connection, answers: Mapping[str, Answer]) -> list[Joined]:
+    query: Select[*tuple[Any, ...]] = select(*FEEDBACK, col(FeedbackRow.value)).where(col(FeedbackRow.model).is_(None))
+    return [
+        Joined(event_id, at, key, user, kind, answers[key], *judge(kind, value, answers[key].output))
+        for ids in chunks(answers)
+        for event_id, at, key, user, kind, value in connection.execute(
+            query.where(col(FeedbackRow.prediction_id).in_(ids))
+        )
+    ]
+
+
+def words_on(connection: Connection, examples: Sequence[str]) -> list[Joined]:
+    """All feedback with a target on some inputs."""
+    query: Select[*tuple[Any, ...]] = (
+        select(*FEEDBACK, *ANSWER, col(FeedbackRow.target), col(FeedbackRow.wrong))
+        .join_from(FeedbackRow, Prediction, col(FeedbackRow.prediction_id) == col(Prediction.prediction_id))
+        .where(col(FeedbackRow.example_id).in_(examples), col(FeedbackRow.target).is_not(None))
+    )
+    return [
+        Joined(event_id, at, key, user, kind, Answer(*told[:-2]), *told[-2:])
+        for event_id, at, key, user, kind, *told in connection.execute(query)
+    ]
+
+
+def _row(event: FeedbackReceived, content: str) -> Row:
+    said = event.feedback.value
+    return {
+        "event_id": event.event_id,
+        "content": content,
+        "prediction_id": event.prediction_id,
+        "kind": event.feedback.kind,
+        "value": said.model_dump() if isinstance(said, PreferencePair) else said,
+        "app": event.app,
+        "user_key": event.user_key,
+        "tags": event.tags,
+        "occurred_at": event.occurred_at,
+        "agrees": None,
+    }
+
+
+def _columns(one: Joined, counted: frozenset[str]) -> Row:
+    return {
+        "model": one.answer.model,
+        "version": one.answer.version,
+        "example_id": one.answer.example_id,
+        "solicited": one.answer.solicited,
+        "target": one.target,
+        "wrong": one.wrong,
+        "counted": None if one.target is None else one.event_id in counted,
+    }
+
+
+FEEDBACK = (
+    col(FeedbackRow.event_id),
+    col(FeedbackRow.occurred_at),
+    col(FeedbackRow.prediction_id),
+    col(FeedbackRow.user_key),
+    col(FeedbackRow.kind),
+)
+ANSWER = (
+    col(Prediction.model),
+    col(Prediction.version),
+    col(Prediction.example_id),
+    col(Prediction.input),
+    col(Prediction.output),
+    col(Prediction.solicit),
+    col(Prediction.score),
+)
 JOINED_COLUMNS = ("model", "version", "example_id", "solicited", "target", "wrong", "counted")
+ORPHAN: Row = dict.fromkeys(JOINED_COLUMNS)  # what is known of an orphan

@@ -81,6 +81,16 @@ def ancestry(version: str | None, parents: dict[str, str | None]) -> list[str]:
     return line
 
 
+def told_of(connection: Connection, ids: Iterable[str]) -> set[str]:
+    """Those inputs that some version learned, or gets right, before anything else was known of them."""
+    return {
+        example
+        for some in chunks(ids)
+        for key in (col(Lesson.example_id), col(Fix.example_id))
+        for example in connection.execute(select(key).where(key.in_(some))).scalars()
+    }
+
+
 def mark(connection: Connection, ids: Iterable[str]) -> None:
     """Write on examples which version learned them and which one fixed them."""
     for some in chunks(ids):

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from schemas.events import Event, TrainingProgressed, UserErased
+from services.recorder import identity, newcomers
 from services.recorder.digest import digest
-from services.recorder.facts import store
 from shared.tables import Example, FeedbackRow, ModelRow, Prediction, Progress, Request, Version
 from shared.text import fingerprint
 from tests.unit.events import EXAMPLES
@@ -78,14 +78,12 @@ def test_an_id_is_taken_by_the_first_and_a_repeat_is_told_from_a_conflict(databa
     forged = feedback.model_copy(update={"user_key": BOB})
     again = feedback.model_copy(update={"occurred_at": at(99), "source": "spool"})  # the same, accepted later
     answer_under_taken_id = answer.model_copy(update={"prediction_id": "q"})
+    assert database.record(answer, feedback, again, forged) == 1
     with database.engine.connect() as connection:
-        first = store(connection, [answer, feedback, again, forged])
-        second = store(connection, [forged, again, answer, answer_under_taken_id])
-        connection.commit()
-    assert (set(first.predictions), set(first.feedback)) == ({"p"}, {"f-p"})
-    assert (first.repeats, first.conflicts) == ((again,), (forged,))
-    assert not second.predictions | second.feedback
-    assert (second.repeats, second.conflicts) == ((again, answer), (forged, answer_under_taken_id))
+        found = identity.sort(connection, [forged, again, answer, answer_under_taken_id])
+    assert (found.repeats, found.conflicts) == ([again, answer], [forged, answer_under_taken_id])
+    assert not found.predictions
+    assert not found.feedback
     assert [row.user_key for row in database.rows(FeedbackRow)] == [ANN]
 
 
@@ -281,6 +279,21 @@ def test_any_order_of_partitions_and_any_redelivery_gives_the_same_digest(seed: 
         for batch in any_order(log, rng):
             replayed.record(*batch)
         assert digest(replayed.engine) == digest(database.engine)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.integers(0, 10**9))
+def test_inputs_with_one_voice_are_judged_as_all_others_are(seed: int) -> None:
+    rng = random.Random(seed)
+    database = Database(some_policy(rng))
+    log = some_log(rng, database)
+    general = Database(database.policies, database.datasets)
+    for batch in any_order(log, rng):
+        database.record(*batch)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(newcomers, "lonely", lambda *_: [])
+            general.record(*batch)
+        assert digest(database.engine) == digest(general.engine)
 
 
 def test_two_users_make_a_quorum_across_batches() -> None:

@@ -1,0 +1,80 @@
+"""New inputs of which one voice spoke: by far the most, and judged from the batch alone.
+
+Whoever is judged here is written once, as it would stand after `examples.settle` had read it back: nothing was known of
+the input before, so its one vote, its side and a reviewer's early word are all there is. Inputs with several votes
+take the general way.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from sqlalchemy import Connection
+
+from services.recorder import evidence, examples
+from services.recorder.evidence import Evidence
+from services.recorder.heads import Newcomer
+from services.recorder.join import Joined
+from services.recorder.sql import chunks, insert
+from services.recorder.votes import Vote
+from shared.policy import PolicyFile
+from shared.tables import Example
+
+
+def add(
+    connection: Connection,
+    newcomers: Mapping[str, Newcomer],
+    votes: Iterable[Joined],
+    counted: frozenset[str],
+    policies: PolicyFile,
+) -> set[str]:
+    """Write new inputs; those that are judged by it."""
+    alone = lonely(connection, newcomers, votes)
+    known = _evidence(connection, [newcomers[key] for key in alone], counted)
+    rows = {key: newcomer.row for key, newcomer in newcomers.items()}
+    for one, made in examples.judge(connection, known, policies):
+        rows[one.id] |= examples.columns(made)
+    insert(connection, Example, list(rows.values()))
+    return set(alone)
+
+
+def lonely(connection: Connection, newcomers: Iterable[str], votes: Iterable[Joined]) -> list[str]:
+    """Those with a single vote, on which no reviewer has decided."""
+    voices = Counter(one.answer.example_id for one in votes)
+    ruled = {example for ids in chunks(newcomers) for example in evidence.rulings_on(connection, ids)}
+    return [key for key in newcomers if voices[key] == 1 and key not in ruled]
+
+
+def _evidence(connection: Connection, newcomers: Sequence[Newcomer], counted: frozenset[str]) -> list[Evidence]:
+    knowledge = evidence.labels_of(connection, {one.word.answer.version for one in newcomers})
+    return [
+        Evidence(
+            id=one.word.answer.example_id,
+            model=one.word.answer.model,
+            origin="feedback",
+            side=one.side,
+            graduated=False,
+            votes=(_vote(one.word, knowledge),) if one.word.event_id in counted else (),
+            ruling=None,
+            vouched=None,
+        )
+        for one in newcomers
+    ]
+
+
+def _vote(word: Joined, knowledge: Mapping[str, frozenset[str]]) -> Vote:
+    assert word.target is not None
+    known = knowledge.get(word.answer.version)
+    return Vote(
+        event_id=word.event_id,
+        occurred_at=word.occurred_at,
+        prediction_id=word.prediction_id,
+        user_key=word.user_key,
+        kind=word.kind,
+        target=word.target,
+        solicited=word.answer.solicited,
+        wrong=bool(word.wrong),
+        score=word.answer.score,
+        knew=not known or word.target in known,
+    )
