@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from typing import NamedTuple, cast
 
 import structlog
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from shared.errors import UnavailableError
+from shared.errors import FatalError, UnavailableError
 from shared.kafka import SESSION_TIMEOUT_MS, Bus
 from shared.topics import Topic
 
@@ -92,6 +92,7 @@ class Feed:
         """What came within the time, at most so many records; of each partition from our place on, without gaps.
 
         Raises:
+            FatalError: this member will not be given anything any more.
             UnavailableError: Kafka refuses to be read.
             OperationalError, InterfaceError: SQL did not say where to go on.
         """
@@ -157,7 +158,7 @@ class Feed:
         polled: dict[Part, list[Record]] = {}
         for message in messages:
             if (problem := message.error()) is not None:
-                log.warning("kafka_says", error=problem.name())
+                _note(problem)
                 continue
             record = _record(message)
             part = Part(record.topic, record.partition)
@@ -165,6 +166,17 @@ class Feed:
                 polled.setdefault(part, []).append(record)
                 self.newest[part] = record.timestamp
         return polled
+
+
+def _note(problem: KafkaError) -> None:
+    """Most problems pass by themselves; after a fatal one librdkafka reads nothing any more, and says so only once.
+
+    Such a one is FENCED_INSTANCE_ID: a broker that was killed may come back with an older list of the group's static
+    members, in which ours is not. A new process is a new member.
+    """
+    log.warning("kafka_says", error=problem.name())
+    if problem.fatal() or problem.code() == KafkaError._FATAL:
+        raise FatalError("The recorder's place in its group is lost; it has to be started again.")
 
 
 def _record(message: Message) -> Record:
