@@ -117,7 +117,7 @@ class Stack:
         return [program for stage in self._stages for program in stage.programs]
 
     def _spawn(self, config: Path) -> subprocess.Popen[bytes]:
-        command = tethered((sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(config)))
+        command = tethered((sys.executable, "-m", "local.supervisord", "-n", "-c", str(config)))
         with log_file(self._run, "supervisord").open("ab") as log:
             return subprocess.Popen(
                 command,

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,22 @@ def test_stages_start_in_order_and_what_dies_is_started_again(run: RunFolder) ->
         session = stack.session
         assert len(members(session)) >= 3
     assert members(session) == []
+
+
+def test_what_is_killed_is_started_again_within_half_a_second(run: RunFolder) -> None:
+    stack = Stack(run, (Stage("one", (answering("victim"),)),), {})
+    log = log_file(run, "supervisord")
+    with supervised(stack):
+        stack.wait_ready(DEADLINE_S)
+        until(lambda: "entered RUNNING" in log.read_text())
+        os.kill(life(stack, "victim").pid, signal.SIGKILL)
+        until(lambda: log.read_text().count("spawned:") == 2)  # asking supervisord would wake it
+    lines = log.read_text().splitlines()
+    died, spawned = (
+        next(line for line in reversed(lines) if what in line)[:23] for what in ("exited: victim", "spawned")
+    )
+    pause = datetime.fromisoformat(spawned.replace(",", ".")) - datetime.fromisoformat(died.replace(",", "."))
+    assert pause < timedelta(seconds=0.5)
 
 
 def test_what_survives_its_supervisor_is_ended_with_the_stack(run: RunFolder) -> None:
