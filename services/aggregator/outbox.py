@@ -77,12 +77,14 @@ class Outbox:
         held, self._held = self._held, []
         self._room.set()
         await asyncio.gather(*sent)
-        crash_point("aggregator.after_tables")
+        if held:
+            crash_point("aggregator.after_tables")
         topic = self._bus.name(OUTCOMES)
         await asyncio.gather(
             *(self._send(topic, fact.model.encode(), fact.model_dump_json().encode(), []) for fact in facts)
         )
-        crash_point("aggregator.before_commit")
+        if held:
+            crash_point("aggregator.before_commit")
         for acknowledge in held:
             await acknowledge()
         if held:

@@ -129,7 +129,9 @@ class Worker:
         """
         snapshot, texts = self._prepared(request, part, offset)
         event = candidate.announced(self.artifacts, snapshot, request, datetime.now(UTC))
-        if event is None:
+        if event is not None:  # by a trainer that was killed before it could clean up
+            shutil.rmtree(self.work_dir / snapshot.version, ignore_errors=True)
+        else:
             self._train(request, snapshot, texts, part)
             event = candidate.announced(self.artifacts, snapshot, request, datetime.now(UTC))
         assert event is not None  # it was stored a moment ago, and nobody removes a version

@@ -1,0 +1,1 @@
+"""Every named crash point of every service: the story completes, once."""
