@@ -11,7 +11,7 @@ CPU_FREE := ^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --override requirements/overrides.txt
 
-.PHONY: help setup demo local test check bench schemas lock clean
+.PHONY: help setup demo local test check bench nemesis schemas lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make local     run everything in .learnback/ until Ctrl-C"
 	@echo "make test      all tests        make check   format, lint, types, layers"
 	@echo "make bench NAME=ingest [QUICK=1] [REPORT=file]   measure a published figure again"
+	@echo "make nemesis [MINUTES=20] [REPORT=file] [SEED=0]   break everything at random, prove that nothing is lost"
 	@echo "make schemas   export the events     make lock   pin all packages"
 	@echo "TORCH=cpu with any of them spares the CUDA packages at the first set-up."
 
@@ -41,6 +42,9 @@ check: setup
 
 bench: setup
 	@$(BIN)/python -m bench $(NAME) $(if $(QUICK),--quick) $(if $(REPORT),--json "$(REPORT)")
+
+nemesis: setup
+	@$(BIN)/python -m nemesis $(if $(MINUTES),--minutes $(MINUTES)) $(if $(REPORT),--report "$(REPORT)") $(if $(SEED),--seed $(SEED))
 
 schemas: setup
 	@$(BIN)/python -m schemas.export

@@ -1,0 +1,70 @@
+"""The end of the load: wait until nothing is on its way any more, since only then a history proves anything."""
+
+from __future__ import annotations
+
+import re
+import time
+import urllib.request
+from collections.abc import Callable
+
+from sqlalchemy import create_engine, select
+from sqlmodel import col
+
+from local.readiness import is_ready
+from nemesis.installation import Installation
+from shared.errors import FatalError
+from shared.tables import Consumed
+from shared.topics import TOPICS
+
+CALM_S = 3.0  # nothing moves for this long: dead letters that the last records led to have been read too
+POLL_S = 0.25
+SPOOLED = re.compile(r"^learnback_spool_bytes(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
+
+
+def drained(here: Installation, timeout_s: float) -> float:
+    """Wait until every program is ready, the spool is empty and the recorder has read everything; returns the seconds.
+
+    Raises:
+        FatalError: it did not come to rest in time; says what was left.
+    """
+    start = time.monotonic()
+    _await(lambda: all(map(is_ready, here.programs.values())), start + timeout_s, "not every program became ready")
+    _await(lambda: spooled(here) == 0, start + timeout_s, "the collector's spool did not become empty")
+    calm_since: float | None = None
+    while calm_since is None or time.monotonic() - calm_since < CALM_S:
+        if time.monotonic() > start + timeout_s:
+            raise FatalError(f"The recorder did not catch up within {timeout_s:.0f} s: {lag(here)} records are left.")
+        calm_since = None if lag(here) else calm_since or time.monotonic()
+        time.sleep(POLL_S)
+    return time.monotonic() - start
+
+
+def spooled(here: Installation) -> float:
+    """Bytes in the collector's spool."""
+    with urllib.request.urlopen(f"{here.ports.url('collector')}/metrics", timeout=5) as answer:  # noqa: S310
+        found = SPOOLED.search(answer.read().decode())
+    return float(found.group(1)) if found else 0.0
+
+
+def lag(here: Installation) -> int:
+    """Records on the broker that SQL does not know of yet."""
+    engine = create_engine(here.run.database_url)
+    query = select(col(Consumed.topic), col(Consumed.partition), col(Consumed.next_offset))
+    with engine.connect() as connection:
+        places = {(topic, part): place for topic, part, place in connection.execute(query)}
+    engine.dispose()
+    with here.bus.follower(*TOPICS) as follower:
+        ends = follower.consumer.end_offsets(follower.parts)
+    return sum(end - places.get((part.topic, part.partition), 0) for part, end in ends.items())
+
+
+def _await(holds: Callable[[], bool], deadline: float, otherwise: str) -> None:
+    while True:
+        try:
+            if holds():
+                return
+        except OSError:
+            pass
+        if time.monotonic() > deadline:
+            raise FatalError(f"After the faults {otherwise} in time.")
+        time.sleep(POLL_S)

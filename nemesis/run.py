@@ -1,0 +1,113 @@
+"""One run from the first process to the report: install, load, break, drain, check."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from local.demo.play import add_model
+from local.demo.story import HELP_DESK, read_story
+from nemesis import history
+from nemesis.checker import check
+from nemesis.client import AT_ONCE, TIMEOUT_S, Clients
+from nemesis.drain import drained
+from nemesis.faults import Breaker
+from nemesis.history import History
+from nemesis.installation import Installation, installed
+from nemesis.places import places
+from nemesis.poison import Poisoner
+from nemesis.report import Load, report
+from nemesis.story import Story
+
+APP, MODEL = "shop", "nemesis"
+SETTLE_S, DRAIN_S = 120.0, 600.0
+LINE_EVERY_S = 10.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked for."""
+
+    minutes: float
+    seed: int
+    rate: float
+    fault_every_s: float
+
+
+def run(plan: Plan, folder: Path) -> dict[str, Any]:
+    """Do all of it in a folder; returns the report.
+
+    Raises:
+        FatalError: the installation did not start or did not come to rest.
+    """
+    file = folder / "history.jsonl"
+    story = read_story(HELP_DESK, 2000, plan.seed)
+    with installed(folder / "run") as here:
+        key = here.key(APP)
+        add_model(here.run, here.ports, MODEL, story, key)
+        breaker = Breaker(here, random.Random(f"{plan.seed}/faults"), plan.fault_every_s)
+        with History(file) as written:
+            clients, unknown = asyncio.run(_load(plan, here, key, written, breaker, list(story.stream)))
+        seconds = drained(here, DRAIN_S)
+        print(f"Drained after {seconds:.0f} s; comparing.", flush=True)
+        verdict = check(history.read(file), places(here))
+    counts = clients.counts
+    load = Load(
+        minutes=plan.minutes,
+        seed=plan.seed,
+        attempts=counts.attempts,
+        repeats=counts.repeats,
+        poison=counts.poison,
+        drain_s=seconds,
+        answers=dict(sorted(counts.statuses.items())),
+        unknown=unknown,
+        unknown_resolved=unknown - len(verdict.unresolved),
+    )
+    return report(load, verdict, breaker.faults, None)
+
+
+async def _load(
+    plan: Plan, here: Installation, key: str, written: History, breaker: Breaker, rows: list[Any]
+) -> tuple[Clients, int]:
+    """Load and break for the time that was asked for; returns the clients, and how many units were ever unknown."""
+    chance = random.Random(f"{plan.seed}/clients")
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    stopping, over = threading.Event(), asyncio.Event()
+    async with aiohttp.ClientSession(
+        headers=headers,
+        timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
+        connector=aiohttp.TCPConnector(limit=AT_ONCE),
+    ) as http:
+        poisoner = Poisoner(here.bus, written, random.Random(f"{plan.seed}/poison"))
+        urls = here.ports.url("collector"), here.ports.url("predictor")
+        story = Story(rows, f"{plan.seed:x}", random.Random(f"{plan.seed}/story"))
+        clients = Clients(http, urls, written, story, poisoner, chance, plan.rate)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(clients.play(MODEL, over))
+            breaking = tasks.create_task(asyncio.to_thread(breaker.run, stopping))
+            await _watch(plan, clients, breaker)
+            stopping.set()
+            await breaking
+            over.set()
+        await clients.settle(SETTLE_S)
+    return clients, clients.counts.unknown
+
+
+async def _watch(plan: Plan, clients: Clients, breaker: Breaker) -> None:
+    start = time.monotonic()
+    while (passed := time.monotonic() - start) < plan.minutes * 60:
+        await asyncio.sleep(min(LINE_EVERY_S, plan.minutes * 60 - passed))
+        counts = clients.counts
+        slow = max((fault.recovery_s or 0.0 for fault in breaker.faults), default=0.0)
+        print(
+            f"{time.monotonic() - start:5.0f} s  {counts.attempts:,} tried, {len(counts.accepted):,} accepted,"
+            f" {counts.repeats:,} repeats, {len(breaker.faults)} faults, slowest recovery {slow:.1f} s",
+            flush=True,
+        )
