@@ -98,7 +98,7 @@ def _configuration(topic: Topic) -> dict[str, Any]:
     """The topic's settings as the binding writes them: a list of policies, and numbers as numbers."""
     configs = topic.configs
     kept = {"retention.ms": int(configs["retention.ms"])} if "retention.ms" in configs else {}
-    return {"cleanup.policy": [configs["cleanup.policy"]], **kept}
+    return {"cleanup.policy": configs["cleanup.policy"].split(","), **kept}
 
 
 def _message(name: str) -> dict[str, Any]:

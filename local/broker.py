@@ -37,6 +37,7 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
 log.cleaner.dedupe.buffer.size=8388608
+log.cleaner.backoff.ms=5000
 """
 
 

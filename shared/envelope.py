@@ -6,6 +6,8 @@ dead-letter tools can read what it is without reading what it says.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -19,6 +21,10 @@ from shared.topics import TOPIC_OF, Topic, key_of
 Headers = list[tuple[str, bytes]]
 INSTANCE = "x-instance"  # the header that names the process which accepted an event
 
+MAJOR = 1  # of every schema in `schemas.events`; a record says a newer one in `ce_dataschema` or `schema_version`
+_SCHEMA = re.compile(r"[/:.]v?([0-9]{1,9})(?:\.[0-9]+)*$")
+_TYPE_NAME = re.compile(r"[A-Z][A-Za-z]{2,63}")
+
 
 @dataclass(frozen=True)
 class Outgoing:
@@ -26,8 +32,11 @@ class Outgoing:
 
     topic: Topic
     key: bytes
-    value: bytes
+    value: bytes | None
     headers: Headers
+
+
+_READ = ("ce_type", "ce_dataschema")
 
 
 def seal(event: Event, traceparent: str | None = None, instance: bytes | None = None) -> Outgoing:
@@ -58,20 +67,42 @@ def unseal(value: bytes | None, headers: Iterable[tuple[str, bytes]], topic: Top
     A record without `ce_type` on a topic with a single event is read as that event.
 
     Raises:
-        InvalidEventError: `null_value`, `unknown_type` or `schema_error`; the detail names fields, never values.
+        InvalidEventError: `null_value`, `unknown_type`, `unknown_version` (a newer Learnback may know it) or
+            `schema_error`; the detail names fields, never values.
     """
     if value is None:
         raise InvalidEventError("null_value", "The record has no value.")
     types = {event.__name__: event for event in topic.events}
-    named = next((content.decode("ascii", "replace") for name, content in headers if name == "ce_type"), None)
+    told = {name: content.decode("ascii", "replace") for name, content in headers if name in _READ}
+    named = told.get("ce_type")
     event_type = types.get(named or "") if named or len(types) != 1 else next(iter(types.values()))
+    if types and named not in EVENTS and _TYPE_NAME.fullmatch(named or ""):
+        raise InvalidEventError("unknown_version", f"The record's ce_type is not known yet on {topic.name}.")
     if event_type is None:
         known = "known elsewhere" if named in EVENTS else "unknown"
         raise InvalidEventError("unknown_type", f"The record's ce_type is missing or {known} on {topic.name}.")
+    major = MAJOR if event_type is EventQuarantined else _major(value, told.get("ce_dataschema"))
+    if major > MAJOR:
+        raise InvalidEventError("unknown_version", f"The record's schema has version {major}, known is {MAJOR}.")
     try:
         return event_type.model_validate_json(value)
     except ValidationError as error:
         raise InvalidEventError("schema_error", describe(error)) from None
+
+
+def _major(value: bytes, schema: str | None) -> int:
+    """The major version of the schema that a record follows; ours when it says none."""
+    if schema and (found := _SCHEMA.search(schema)):
+        return int(found[1])
+    if b'"schema_version"' not in value:
+        return MAJOR
+    try:
+        body = json.loads(value)
+    except (ValueError, RecursionError):
+        return MAJOR  # no event of any version
+    said = str(body.get("schema_version")) if isinstance(body, dict) else ""
+    found = re.match(r"v?([0-9]{1,9})(?:\.|$)", said)
+    return int(found[1]) if found else MAJOR
 
 
 def content_of(event: Event) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +17,12 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from schemas.events import Event
+from shared import letters
 from shared.envelope import Headers, Outgoing, seal
 from shared.errors import UnavailableError
+from shared.observe import DEAD_LETTERED
 from shared.settings import Platform
-from shared.topics import DEAD_LETTERS, TOPICS, Topic
+from shared.topics import TOPICS, Topic
 
 SESSION_TIMEOUT_MS = 15_000  # a killed worker's partitions move after this; heartbeats every third of it
 ACK_TIMEOUT_S = 30
@@ -179,41 +181,47 @@ class Publisher:
         Raises:
             UnavailableError: an event is not known to be durable; send it again, its id makes that harmless.
         """
-        self._send([(self.bus.name(out.topic), out) for out in map(seal, events)])
+        self.send(*map(seal, events))
 
-    def dead_letter(self, record: Any, service: str, reason: str, detail: str) -> None:
+    def dead_letter(self, record: Any, service: str, reason: str, detail: str, attempts: int = 1) -> None:
         """Put a record's bytes aside, with where they came from and why, before its offset is committed.
 
-        `detail` names rules and fields, never values.
-        """
-        topic = self.bus.name(DEAD_LETTERS)
-        headers = [*provenance(record.topic, record.partition, record.offset, service, reason, detail)]
-        self._send([(topic, Outgoing(DEAD_LETTERS, record.key or b"", record.value or b"", headers))])
+        `detail` names rules and fields, never values. What says nothing is passed over. See `shared.letters`.
 
-    def _send(self, outgoing: list[tuple[str, Outgoing]]) -> None:
+        Raises:
+            UnavailableError: the letter is not known to be durable; do not commit the record's offset.
+        """
+        if letters.is_kept(reason, service):
+            self.send(letters.write(record, service, reason, detail, attempts))
+        DEAD_LETTERED.labels(service, reason).inc()
+
+    def send(self, *outgoing: Outgoing) -> None:
+        """Send records and wait until every replica that must have them has them.
+
+        Raises:
+            UnavailableError: one is not known to be durable.
+        """
+        self._send([(self.bus.name(out.topic), out.key, out.value, out.headers) for out in outgoing])
+
+    def send_back(self, letter: letters.Letter) -> None:
+        """Send the record of a letter to where it came from, as it was.
+
+        Raises:
+            UnavailableError: it is not known to be durable.
+        """
+        one = letter.original
+        self._send([(one.topic, one.key, one.value, one.headers)])
+
+    def _send(self, records: Sequence[tuple[str, bytes | None, bytes | None, Headers]]) -> None:
         try:
             sent = [
-                self.producer.send(topic, key=out.key, value=out.value, headers=out.headers) for topic, out in outgoing
+                self.producer.send(topic, key=key, value=value, headers=headers)
+                for topic, key, value, headers in records
             ]
             for future in sent:
                 future.get(timeout=ACK_TIMEOUT_S)
         except KafkaError as error:
-            raise UnavailableError(
-                f"Kafka did not confirm {len(outgoing)} records ({type(error).__name__})."
-            ) from error
-
-
-def provenance(topic: str, partition: int, offset: int, service: str, reason: str, detail: str) -> Headers:
-    """The headers of a dead letter: where it came from, who refused it and why; no payload text."""
-    return [
-        ("x-dlq-topic", topic.encode()),
-        ("x-dlq-partition", str(partition).encode()),
-        ("x-dlq-offset", str(offset).encode()),
-        ("x-dlq-service", service.encode()),
-        ("x-dlq-reason", reason.encode()),
-        ("x-dlq-detail", detail.encode()[:1000]),
-        ("x-dlq-time", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()).encode()),
-    ]
+            raise UnavailableError(f"Kafka did not confirm {len(records)} records ({type(error).__name__}).") from error
 
 
 def _await_topics(admin: KafkaAdminClient, names: set[str], timeout_s: float = 20) -> None:

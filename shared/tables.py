@@ -319,15 +319,21 @@ class Erasure(SQLModel, table=True):
 
 
 class DeadLetter(SQLModel, table=True):
-    """Where a dead letter came from and why; the bytes stay on the topic."""
+    """Where a record that was put aside came from and why; the bytes stay on the topic."""
 
-    id: str = Field(primary_key=True, description="topic/partition/offset of the original, with the service.")
+    id: str = Field(primary_key=True, description="topic/partition/offset of the record, with the service.")
     topic: str
     partition: int
     offset: int
     service: str
-    reason: str
+    reason: str = Field(index=True)
     detail: str
+    attempts: int = 1
+    quarantined: bool = Field(default=False, description="It waits for a newer Learnback, or for a person.")
+    redriven: bool = Field(default=False, description="It was sent to its topic again.")
+    event_id: str | None = Field(default=None, index=True, description="As the record's bytes tell.")
+    user_key: str | None = Field(default=None, index=True, description="As the record's bytes tell.")
+    said_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
     occurred_at: datetime = Field(sa_column=_time())
 
 

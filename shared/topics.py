@@ -26,11 +26,22 @@ from schemas.events import (
 )
 
 DAY_MS = 24 * 60 * 60 * 1000
+# What is taken back must be gone from the disk within a minute: a closed segment every 5 s (when something is written),
+# compacted within 10 s more, and its old file removed a second later (measured: 12 s, docs/log.md).
+FORGETTING = {
+    "segment.ms": "5000",
+    "max.compaction.lag.ms": "10000",
+    "min.cleanable.dirty.ratio": "0.01",
+    "file.delete.delay.ms": "1000",
+}
 
 
 @dataclass(frozen=True)
 class Topic:
-    """One Kafka topic. `key` names what the record's key is; `days` None means compacted (the last value stays)."""
+    """One Kafka topic. `key` names what the record's key is; `days` None means compacted (the last value stays).
+
+    From a topic that `forgets`, a record can be taken back by its key before its days are over.
+    """
 
     name: str
     key: str
@@ -38,18 +49,22 @@ class Topic:
     days: int | None
     events: tuple[type[Event], ...] = ()
     writers: tuple[str, ...] = ()
+    forgets: bool = False
 
     @property
     def configs(self) -> dict[str, str]:
         """The topic's settings on the broker."""
         if self.days is None:
             return {"cleanup.policy": "compact"}
-        return {"cleanup.policy": "delete", "retention.ms": str(self.days * DAY_MS)}
+        kept = {"retention.ms": str(self.days * DAY_MS)}
+        if self.forgets:
+            return {"cleanup.policy": "compact,delete", **kept, **FORGETTING}
+        return {"cleanup.policy": "delete", **kept}
 
     @property
     def retention(self) -> str:
         """How long records stay, for people."""
-        return "compact" if self.days is None else f"{self.days} d"
+        return "compact" if self.days is None else f"{self.days} d{', compact' if self.forgets else ''}"
 
 
 PREDICTIONS = Topic("predictions.v1", "prediction_id", 6, 30, (PredictionServed,), ("predictor", "collector"))
@@ -63,8 +78,16 @@ TRAINING_PROGRESS = Topic("training-progress.v1", "model", 3, 7, (TrainingProgre
 CANDIDATES = Topic("candidates.v1", "model", 3, 365, (CandidateTrained,), ("trainer",))
 VERDICTS = Topic("verdicts.v1", "model", 3, 365, (VerdictReached,), ("evaluator",))
 MODELS = Topic("models.v1", "model|alias", 1, None, (ModelStateChanged,), ("evaluator",))
-DEAD_LETTERS = Topic("dead-letters.v1", "original key", 1, 30, (), ("any",))
-QUARANTINE = Topic("quarantine.v1", "event_id", 1, 365, (EventQuarantined,), ("collector", "recorder"))
+DEAD_LETTERS = Topic("dead-letters.v1", "topic/partition/offset/service", 1, 30, (), ("any",), forgets=True)
+QUARANTINE = Topic(
+    "quarantine.v1",
+    "event_id, or as for dead letters",
+    1,
+    365,
+    (EventQuarantined,),
+    ("collector", "recorder"),
+    forgets=True,
+)
 
 TOPICS = (
     PREDICTIONS,

@@ -85,7 +85,7 @@ def _channel(app: faust.App, name: str) -> Any:
 def _sender(app: faust.App) -> Callable[..., Any]:
     channels: dict[str, Any] = {}
 
-    def send(topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> Any:
+    def send(topic: str, key: bytes, value: bytes | None, headers: list[tuple[str, bytes]]) -> Any:
         if topic not in channels:
             channels[topic] = _channel(app, topic)
         return channels[topic].send_soon(key=key, value=value, headers=headers)

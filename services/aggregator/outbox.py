@@ -17,15 +17,16 @@ from typing import Any
 from schemas.events import Event
 from services.aggregator.facts import Fact
 from services.aggregator.topics import APP, OUTCOMES
+from shared import letters
 from shared.crash import crash_point
 from shared.envelope import Headers, seal
-from shared.kafka import Bus, provenance
+from shared.kafka import Bus
+from shared.letters import Original
 from shared.observe import DEAD_LETTERED, EVENTS_OUT
-from shared.topics import DEAD_LETTERS
 
 MAX_HELD = 20_000  # records that wait for an answer of the broker, about 20 MB; then reading waits too
 
-Send = Callable[[str, bytes, bytes, Headers], Awaitable[Any]]
+Send = Callable[[str, bytes, bytes | None, Headers], Awaitable[Any]]
 Acknowledge = Callable[[], Awaitable[Any]]
 
 
@@ -54,8 +55,9 @@ class Outbox:
 
     def put_aside(self, record: Any, reason: str, detail: str) -> None:
         """Send a record to the dead letters; `detail` names rules and fields, never values."""
-        headers = provenance(record.topic, record.partition, record.offset, APP, reason, detail)
-        self._sent.append(self._send(self._bus.name(DEAD_LETTERS), record.key or b"", record.value or b"", headers))
+        if letters.is_kept(reason, APP):
+            out = letters.write(_original(record), APP, reason, detail)
+            self._sent.append(self._send(self._bus.name(out.topic), out.key, out.value, out.headers))
         DEAD_LETTERED.labels(APP, reason).inc()
 
     async def hold(self, record: Any, acknowledge: Acknowledge) -> None:
@@ -95,3 +97,10 @@ class Outbox:
         self._facts.clear()
         self._held.clear()
         self._room.set()
+
+
+def _original(record: Any) -> Original:
+    """A record of Faust, which tells seconds where Kafka tells milliseconds."""
+    written = int((record.timestamp or 0) * 1000)
+    headers = list((record.headers or {}).items()) if isinstance(record.headers, dict) else list(record.headers or ())
+    return Original(record.topic, record.partition, record.offset, written, record.key, record.value, headers)

@@ -27,7 +27,7 @@ from shared.crash import crash_point
 from shared.envelope import unseal
 from shared.errors import ArtifactError, InvalidEventError
 from shared.kafka import Follower, Publisher
-from shared.observe import DEAD_LETTERED, EVENTS_IN, EVENTS_OUT, HANDLE_SECONDS, Pulse
+from shared.observe import EVENTS_IN, EVENTS_OUT, HANDLE_SECONDS, Pulse
 from shared.policy import PolicyFile
 from shared.text import short_hash
 from shared.topics import CANDIDATES
@@ -67,7 +67,6 @@ class Worker:
             event = unseal(record.value, record.headers, CANDIDATES)
         except InvalidEventError as error:
             self.publisher.dead_letter(record, "evaluator", error.code, error.detail)
-            DEAD_LETTERED.labels("evaluator", error.code).inc()
             return
         if isinstance(event, CandidateTrained):
             EVENTS_IN.labels("evaluator", "CandidateTrained").inc()

@@ -36,6 +36,7 @@ from services.recorder import (
     labels,
     lineage,
     newcomers,
+    shelves,
     voices,
     window,
 )
@@ -44,9 +45,10 @@ from services.recorder.datasets import Imported
 from services.recorder.heads import Class, Newcomer
 from services.recorder.join import Joined
 from services.recorder.labels import Named
-from services.recorder.sql import insert_new, lock, replace
+from services.recorder.shelves import Letters
+from services.recorder.sql import lock, replace
 from shared.policy import PolicyFile
-from shared.tables import Consumed, DeadLetter, Example, FeedbackRow
+from shared.tables import Consumed, Example, FeedbackRow
 
 EventType = TypeVar("EventType", bound=Event)
 
@@ -60,7 +62,7 @@ class Batch:
 
     events: tuple[Event, ...] = ()
     datasets: Mapping[str, Imported] = field(default_factory=dict)
-    letters: tuple[DeadLetter, ...] = ()
+    letters: Letters = field(default_factory=dict)
     offsets: tuple[Consumed, ...] = ()
     arrivals: Arrivals = field(default_factory=Arrivals)
 
@@ -102,7 +104,7 @@ def record(connection: Connection, batch: Batch, policies: PolicyFile) -> Record
     said = [event for event in batch.events if not isinstance(event, UserErased)]
     kept = erasures.screen(connection, said)
     stored = facts.store(connection, kept)
-    insert_new(connection, batch.letters)
+    shelves.note(connection, batch.letters, erasures.forgotten(connection, shelves.users(batch.letters.values())))
     replace(connection, batch.offsets)
     _erase(connection, batch, touched, policies)
     _register(connection, batch, touched)
@@ -144,6 +146,7 @@ def _register(connection: Connection, batch: Batch, touched: Touched) -> None:
     touched.created |= known.examples
     touched.classes |= known.classes
     for model in {event.model for event in requests}:
+        touched.models.add(model)  # an input that was evidence may be a seed now, and make room in the gate's window
         of_model = select(col(Example.id)).where(col(Example.model) == model)
         touched.examples |= set(connection.execute(of_model).scalars())
         touched.fresh |= {(model, label) for label in labels.mentioned(connection, model)}

@@ -32,7 +32,7 @@ class Erased:
 def screen(connection: Connection, events: Sequence[Event]) -> list[Event]:
     """The events but for those that an erased user said before the erasure."""
     said = [event for event in events if isinstance(event, PredictionServed | FeedbackReceived)]
-    erased = _erasures(connection, {event.user_key for event in said if event.user_key})
+    erased = forgotten(connection, {event.user_key for event in said if event.user_key})
     if not erased:
         return list(events)
     gone = {
@@ -44,7 +44,7 @@ def screen(connection: Connection, events: Sequence[Event]) -> list[Event]:
 def erase(connection: Connection, users: Iterable[str]) -> Erased:
     """Delete what these users said until their erasure, and make others' feedback on their predictions orphans."""
     lost: list[Row[Any]] = []
-    for user, until in _erasures(connection, users).items():
+    for user, until in forgotten(connection, users).items():
         own = (col(FeedbackRow.user_key) == user) & (col(FeedbackRow.occurred_at) <= until)
         asked = (col(Prediction.user_key) == user) & (col(Prediction.occurred_at) <= until)
         predictions = list(connection.execute(select(col(Prediction.prediction_id)).where(asked)).scalars())
@@ -75,7 +75,8 @@ def _joined(connection: Connection, which: Any) -> Sequence[Row[Any]]:
     return connection.execute(query.where(which, col(FeedbackRow.example_id).is_not(None))).all()
 
 
-def _erasures(connection: Connection, users: Iterable[str]) -> dict[str, datetime]:
+def forgotten(connection: Connection, users: Iterable[str]) -> dict[str, datetime]:
+    """Until when each of these users is forgotten, for those who asked for it."""
     query = select(col(Erasure.user_key), col(Erasure.occurred_at))
     return {
         user: until

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from schemas.events import Event, TrainingRequested
+from services.recorder import shelves
 from services.recorder.accounting import Arrivals
 from services.recorder.batch import Batch
 from services.recorder.datasets import Imported, read_card
@@ -15,11 +16,23 @@ from shared.artifacts import ArtifactStore
 from shared.envelope import INSTANCE, unseal
 from shared.errors import ArtifactError, InvalidEventError
 from shared.kafka import Bus, Publisher
-from shared.observe import DEAD_LETTERED, EVENTS_IN
+from shared.letters import is_kept, read, shelf
+from shared.observe import EVENTS_IN
 from shared.tables import Consumed, DeadLetter
-from shared.topics import DEAD_LETTERS
+from shared.topics import DEAD_LETTERS, QUARANTINE, Topic
 
 SERVICE = "recorder"
+SHELVES = (DEAD_LETTERS, QUARANTINE)
+
+
+@dataclass
+class Draft:
+    """A batch in the making."""
+
+    events: list[Event] = field(default_factory=list)
+    datasets: dict[str, Imported] = field(default_factory=dict)
+    letters: dict[str, DeadLetter | None] = field(default_factory=dict)
+    arrivals: Arrivals = field(default_factory=Arrivals)
 
 
 @dataclass(frozen=True)
@@ -36,39 +49,54 @@ class Intake:
         Raises:
             UnavailableError: a dead letter could not be written; nothing is lost if the records are read again.
         """
-        events: list[Event] = []
-        datasets: dict[str, Imported] = {}
-        letters: list[DeadLetter] = []
-        arrivals = Arrivals()
+        draft = Draft()
         for part, records in polled.items():
             topic = self.bus.topic(part.topic)
-            if topic is DEAD_LETTERS:
-                letters += [letter(record) for record in records]
-                continue
             for record in records:
-                try:
-                    event = unseal(record.value, record.headers, topic)
-                    if isinstance(event, TrainingRequested) and (card := read_card(self.artifacts, event)):
-                        datasets[event.event_id] = card
-                except InvalidEventError as error:
-                    self._put_aside(record, error.code, error.detail, arrivals)
-                except ArtifactError as error:
-                    self._put_aside(record, "artifact_missing", str(error), arrivals)
+                if topic in SHELVES:
+                    _shelved(record, topic, draft)
                 else:
-                    events.append(event)
-                    if instance := instance_of(record):
-                        arrivals.event(instance, event)
-                    EVENTS_IN.labels(SERVICE, type(event).__name__).inc()
+                    self._open(record, topic, draft)
         offsets = [
             Consumed(topic=part.topic, partition=part.partition, next_offset=end(polled[part])) for part in polled
         ]
-        return Batch(tuple(events), datasets, tuple(letters), tuple(offsets), arrivals)
+        return Batch(tuple(draft.events), draft.datasets, draft.letters, tuple(offsets), draft.arrivals)
+
+    def _open(self, record: Record, topic: Topic, draft: Draft) -> None:
+        try:
+            event = unseal(record.value, record.headers, topic)
+            if isinstance(event, TrainingRequested) and (card := read_card(self.artifacts, event)):
+                draft.datasets[event.event_id] = card
+        except InvalidEventError as error:
+            self._put_aside(record, error.code, error.detail, draft.arrivals)
+        except ArtifactError as error:
+            self._put_aside(record, "artifact_missing", str(error), draft.arrivals)
+        else:
+            draft.events.append(event)
+            if instance := instance_of(record):
+                draft.arrivals.event(instance, event)
+            EVENTS_IN.labels(SERVICE, type(event).__name__).inc()
 
     def _put_aside(self, record: Record, reason: str, detail: str, arrivals: Arrivals) -> None:
         self.publisher.dead_letter(record, SERVICE, reason, detail)
-        DEAD_LETTERED.labels(SERVICE, reason).inc()
-        if instance := instance_of(record):
-            arrivals.put_aside(instance, occurred_at(record), "dead")
+        if (instance := instance_of(record)) and is_kept(reason, SERVICE):
+            arrivals.put_aside(instance, occurred_at(record), "quarantined" if shelf(reason) is QUARANTINE else "dead")
+
+
+def _shelved(record: Record, topic: Topic, draft: Draft) -> None:
+    """Note a letter, or that one was taken back."""
+    if record.value is None:
+        draft.letters[(record.key or b"").decode("utf-8", "replace")] = None
+        return
+    row = shelves.row(read(record, quarantined=topic is QUARANTINE))
+    draft.letters[row.id] = row
+    if instance := accepted_there(record):
+        draft.arrivals.put_aside(instance, occurred_at(record), "quarantined")
+
+
+def accepted_there(record: Record) -> str:
+    """The process that accepted a record straight onto a shelf: it did not come there from another topic."""
+    return "" if any(name == "x-dlq-topic" for name, _ in record.headers) else instance_of(record)
 
 
 def instance_of(record: Record) -> str:
@@ -92,25 +120,3 @@ def occurred_at(record: Record) -> datetime:
 def end(records: Sequence[Record]) -> int:
     """The offset after the last of some records of one partition."""
     return int(records[-1].offset) + 1
-
-
-def letter(record: Record) -> DeadLetter:
-    """The row of a dead letter. One without provenance is taken as its own origin."""
-    told = {name: content.decode("utf-8", "replace") for name, content in record.headers if name.startswith("x-dlq-")}
-    topic, service = told.get("x-dlq-topic", record.topic), told.get("x-dlq-service", "unknown")
-    partition = _number(told.get("x-dlq-partition"), record.partition)
-    offset = _number(told.get("x-dlq-offset"), record.offset)
-    return DeadLetter(
-        id=f"{topic}/{partition}/{offset}/{service}",
-        topic=topic,
-        partition=partition,
-        offset=offset,
-        service=service,
-        reason=told.get("x-dlq-reason", "no_provenance"),
-        detail=told.get("x-dlq-detail", ""),
-        occurred_at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
-    )
-
-
-def _number(text: str | None, otherwise: int) -> int:
-    return int(text) if text is not None and text.isascii() and text.isdigit() else otherwise

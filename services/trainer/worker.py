@@ -32,7 +32,7 @@ from shared.crash import crash_point
 from shared.envelope import unseal
 from shared.errors import ArtifactError, InvalidEventError
 from shared.kafka import Publisher
-from shared.observe import DEAD_LETTERED, EVENTS_IN, EVENTS_OUT, Pulse
+from shared.observe import EVENTS_IN, EVENTS_OUT, Pulse
 from shared.topics import TRAINING_REQUESTS
 
 POLL_MS = 500
@@ -91,7 +91,6 @@ class Worker:
             event = unseal(record.value, record.headers, TRAINING_REQUESTS)
         except InvalidEventError as error:
             self.publisher.dead_letter(record, "trainer", error.code, error.detail)
-            DEAD_LETTERED.labels("trainer", error.code).inc()
             return
         if isinstance(event, TrainingRequested):
             EVENTS_IN.labels("trainer", "TrainingRequested").inc()

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -101,7 +102,9 @@ def test_poison_goes_aside_with_where_it_came_from(bus: Bus) -> None:
     with bus.follower(DEAD_LETTERS) as follower:
         [letter] = follower.catch_up()
     headers = {name: value.decode() for name, value in letter.headers}
-    assert (letter.key, letter.value) == (b"p-1", b"{swordfish")
+    place = f"{bus.name(FEEDBACK)}/{headers['x-dlq-partition']}/0/tester"
+    assert (letter.key, letter.value) == (place.encode(), b"{swordfish")
+    assert headers["x-dlq-key"] == b64encode(b"p-1").decode()
     assert headers["x-dlq-topic"] == bus.name(FEEDBACK)
     assert headers["x-dlq-offset"] == "0"
     assert headers["x-dlq-service"] == "tester"

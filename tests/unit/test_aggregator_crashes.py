@@ -59,9 +59,9 @@ class Log:
                 raise CrashError
             self.budget -= 1
 
-    def send(self, topic: str, key: bytes, value: bytes, headers: Headers) -> Awaitable[None]:
+    def send(self, topic: str, key: bytes, value: bytes | None, headers: Headers) -> Awaitable[None]:
         self.spend()
-        if topic.endswith("aggregator-outcomes.v1"):
+        if topic.endswith("aggregator-outcomes.v1") and value is not None:
             self.facts.append(value)
         elif topic == BUS.name(TRAINING_REQUESTS):
             self.requests.append(unseal(value, headers, TRAINING_REQUESTS))
