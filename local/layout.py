@@ -125,6 +125,7 @@ def environment(run: RunFolder, ports: Ports) -> dict[str, str]:
         "LEARNBACK_TRAINER_WORK_DIR": str(run.root / "trainer"),
         "LEARNBACK_BOARD_KEY_FILE": str(run.board_key_file),
         "LEARNBACK_BOARD_COLLECTOR_URL": ports.url("collector"),
+        "LEARNBACK_BOARD_RECORDER_URL": ports.url("recorder"),
         "PYTHONUNBUFFERED": "1",  # a line is in the log file when it is written
     }
     for service in COMPUTING:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from shared.tables import Progress, Request
+from shared.tables import Consumed, DeadLetter, FeedbackRow, LedgerRow, Progress, Request
 from tests.board_rows import MODEL, START, Rows
 
 MARKUP = "<b>refund</b> **now** :red[please] $x$"  # a text that must be shown as it is
@@ -156,3 +156,34 @@ def _slices(rows: Rows, chance: random.Random) -> None:
             rows.slice(f"confusion={label}→{other}", minute * 60, round(judged * rate / 3), round(judged * rate / 3))
         for app in ("shop", "mobile"):
             rows.slice(f"app={app}", minute * 60, 40, round(40 * max(0.1, 0.6 - minute / 50)))
+
+
+def ledger(engine: Engine, ends: datetime, minutes: int = 25, lost: int = 0) -> None:
+    """Write what collectors accepted in the last minutes: repeats, dead letters, orphans, and events that are lost."""
+    rows = Rows(engine, start=ends.replace(second=0, microsecond=0) - timedelta(minutes=minutes))
+    for number in range(minutes):
+        accepted, missing = 300 + 17 * (number % 5), lost if number == 3 else 0
+        rows.rows.append(
+            LedgerRow(
+                instance=f"i{number % 2}", bucket=rows.at(60 * number), accepted=accepted, arrived=accepted - missing,
+                stored=accepted - missing - 13, repeats=9, conflicts=1, dead=3, told_at=rows.at(60 * number + 59),
+                missing=missing,
+            )
+        )  # fmt: skip
+    rows.rows += [
+        DeadLetter(
+            id=f"learnback.feedback.v1/{number}/7/recorder", topic="learnback.feedback.v1", partition=number, offset=7,
+            service="recorder", reason=reason, detail="", occurred_at=rows.at(60 * number),
+        )
+        for number, reason in enumerate(["schema_error", "schema_error", "id_conflict"])
+    ]  # fmt: skip
+    for number, age in enumerate((60, 7200, 200_000)):
+        rows.rows.append(
+            FeedbackRow(
+                event_id=f"orphan-{number}", prediction_id=f"none-{number}", kind="thumbs", value="up", app="shop",
+                user_key=None, occurred_at=ends - timedelta(seconds=age),
+            )
+        )  # fmt: skip
+    rows.rows.append(Consumed(topic="learnback.feedback.v1", partition=0, next_offset=4100))
+    rows.rows.append(Consumed(topic="learnback.feedback.v1", partition=1, next_offset=3900))
+    rows.write()

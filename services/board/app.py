@@ -16,5 +16,6 @@ st.navigation(
         st.Page("pages/errors.py", title="Errors", icon=":material/error:"),
         st.Page("pages/models.py", title="Models", icon=":material/account_tree:"),
         st.Page("pages/review.py", title="Review", icon=":material/rate_review:"),
+        st.Page("pages/health.py", title="Health", icon=":material/ecg_heart:"),
     ]
 ).run()

@@ -7,6 +7,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from services.board.health import Minute
 from services.board.lineage import Mark, Trial, VersionFacts
 from services.board.proportion import Proportion
 from services.board.served import Point
@@ -62,6 +63,38 @@ def _rail(marks: tuple[Mark, ...], trials: tuple[Trial, ...]) -> list[alt.Chart]
         hollow = alt.Chart(frame).mark_point(shape="circle", size=70, filled=False, color=GREY, strokeWidth=2)
         layers.append(hollow.encode(x="at:T", y=alt.value(8), tooltip=tooltip))
     return layers
+
+
+def outcomes(minutes: tuple[Minute, ...]) -> Chart:
+    """What was accepted in each minute, stacked by what became of it."""
+    colours = {
+        "stored": ACCENT, "repeats": "#b5b3ec", "conflicts": "#d98c3f", "erased": "#c3c5cc", "quarantined": "#e0b64a",
+        "dead": "#b0553a", "on their way": GREY, "missing": "#d11f3a",
+    }  # fmt: skip
+    rows = [
+        (one.at, name, count)
+        for one in minutes
+        for name, count in {**one.ended, "on their way": one.pending, "missing": one.lost}.items()
+        if count
+    ]
+    frame = pd.DataFrame(rows, columns=["at", "outcome", "events"])
+    scale = alt.Scale(domain=list(colours), range=list(colours.values()))
+    seen = [name for name in colours if name in set(frame["outcome"])]
+    bars = (
+        alt.Chart(frame)
+        .mark_bar()
+        .encode(
+            x=alt.X("yearmonthdatehoursminutes(at):T", title=None, axis=alt.Axis(format=_clock(frame["at"]))),
+            y=alt.Y("events:Q", title=None, axis=alt.Axis(tickCount=4)),
+            color=alt.Color("outcome:N", scale=scale, legend=alt.Legend(title=None, orient="top", values=seen)),
+            tooltip=[
+                alt.Tooltip("at:T", title="Minute", format="%H:%M"),
+                alt.Tooltip("outcome:N", title="Outcome"),
+                alt.Tooltip("events:Q", title="Events"),
+            ],
+        )
+    )
+    return alt.layer(bars).properties(height=240)
 
 
 def learning_curve(by_version: dict[str, Proportion]) -> Chart:

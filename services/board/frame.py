@@ -20,14 +20,15 @@ NO_MODEL = (
 OUTCOMES = {"promote": ("promoted", "green"), "reject": ("rejected", "red"), "inconclusive": ("inconclusive", "orange")}
 
 
-def show(page: Callable[[], None]) -> None:
-    """Show a page, or why it cannot be shown yet."""
+def show(page: Callable[[], None], of_model: bool = True) -> None:
+    """Show a page, or why it cannot be shown yet. A page that is `of_model` needs one."""
     with told():
-        if problem := missing():
+        if problem := missing(of_model):
             empty(problem)
-            _watch()
+            _watch(of_model)
             return
-        _choose(reading.ask(activity.models))
+        if models := reading.ask(activity.models):
+            _choose(models)
         page()
 
 
@@ -38,9 +39,9 @@ def _choose(models: tuple[str, ...]) -> None:
         st.session_state["model"] = st.selectbox("Model", models, models.index(before) if before in models else 0)
 
 
-def missing() -> str | None:
+def missing(of_model: bool = True) -> str | None:
     """What must be done before there is anything to see; None when there is."""
-    return reading.trouble() or (None if reading.ask(activity.models) else NO_MODEL)
+    return reading.trouble() or (NO_MODEL if of_model and not reading.ask(activity.models) else None)
 
 
 def model() -> str:
@@ -95,8 +96,8 @@ def fact(name: str, value: str) -> None:
 
 
 @st.fragment(run_every="3s")
-def _watch() -> None:
+def _watch(of_model: bool) -> None:
     """Open the page as soon as there is something to see."""
     with told():
-        if missing() is None:
+        if missing(of_model) is None:
             st.rerun()

@@ -21,7 +21,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from shared.tables import open_database
-from tests.board_life import life
+from tests.board_life import ledger, life
 from tests.board_rows import MODEL
 from tests.conftest import free_port
 
@@ -41,6 +41,12 @@ PAGES = {
     "errors": ["Confusion pairs", "Failures"],
     "models": ["Lineage", "Gate report", "Exact McNemar: right where the other fails, 31 : 8.", "Finite weights"],
     "review": ["Quarantined (3)", "New labels (2)", "<b>refund</b> **now** :red[please] $x$", "Send decision"],
+    "health": [
+        "Every accepted event is accounted for.",
+        "Accepted to visible",
+        "Waits for its prediction",
+        "Dead letters",
+    ],
 }
 pytestmark = [
     pytest.mark.browser,
@@ -58,6 +64,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     url = f"sqlite:///{folder}/board.db"
     database = open_database(url)
     life(database, ends=datetime.now(UTC))
+    ledger(database, ends=datetime.now(UTC))
     database.dispose()
     settings = {"LEARNBACK_DATABASE_URL": url, "LEARNBACK_BOARD_PORT": str(port), "LEARNBACK_BOARD_REVIEWER": "ada"}
     with (folder / "board.log").open("wb") as log:
