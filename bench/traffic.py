@@ -1,14 +1,15 @@
 """Made-up traffic for the recorder: predictions, and what their users say of them, in the order of time.
 
 Half of the events are predictions and half are feedback on them, by 1,000 users who ask about ten things a day each.
-Nine inputs of ten are asked once; the others come from a short list, as greetings and the question of the day do. A
-tenth of the answers is solicited. Event times run ahead of the clock: two million events are a hundred days, so that
+Nine inputs of ten are new; the others were asked shortly before, as the question of the day is. A tenth of the answers
+is solicited. Event times run ahead of the clock: two million events are a hundred days, so that
 users stay within their daily cap and every vote has to be judged.
 """
 
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from shared.text import short_hash
 USERS = 1_000
 PER_USER_AND_DAY = 10
 REPEATED = 0.1  # share of inputs that were asked before
-POPULAR = 2_000  # inputs that repeat
+RECENT = 2_000  # inputs that are in the air
 SOLICITED = 0.1
 RIGHT = 0.7  # share of served labels that the user agrees with
 THUMBS = 0.25  # share of feedback that only taps
@@ -37,6 +38,7 @@ class Traffic:
     model: str = "support-intent"
     made: int = 0
     rng: random.Random = field(init=False)
+    recent: deque[str] = field(default_factory=lambda: deque(maxlen=RECENT))
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
@@ -49,7 +51,8 @@ class Traffic:
         rng = self.rng
         at = START + self.made * STEP
         self.made += 1
-        text = f"popular {_words(random.Random(rng.randrange(POPULAR)))}" if rng.random() < REPEATED else _words(rng)
+        text = rng.choice(self.recent) if self.recent and rng.random() < REPEATED else _words(rng)
+        self.recent.append(text)
         right = LABELS[hash_of(text) % len(LABELS)]
         served = right if rng.random() < RIGHT else rng.choice(LABELS)
         user = short_hash(f"user {rng.randrange(USERS)}")

@@ -107,7 +107,7 @@ class FeedbackRow(SQLModel, table=True):
         Index("feedback_by_model_time", "model", "occurred_at"),
         Index("feedback_by_target", "model", "target"),
         Index("feedback_by_version", "version"),
-        _where_known("feedback_by_agreement", "agrees", "user_key", "model"),
+        _where_known("feedback_by_agreement", "agrees", "user_key", "occurred_at"),
         _where_known("feedback_by_agreed_example", "agrees", "example_id"),
     )
 

@@ -133,7 +133,7 @@ def _erase(connection: Connection, batch: Batch, touched: Touched, policies: Pol
     touched.classes |= known.classes
     touched.models |= {model for model, _ in known.classes}
     touched.examples |= lost.examples | caps.recount(connection, lost.days, policies)
-    touched.examples |= voices.examples_of(connection, lost.speakers)
+    touched.examples |= voices.examples_of(connection, lost.days)
     touched.doubtful |= lost.labels
 
 

@@ -19,6 +19,8 @@ from services.recorder.sql import chunks
 from shared.policy import PolicyFile
 from shared.tables import FeedbackRow
 
+DAY = timedelta(days=1)
+
 
 class Vote(NamedTuple):
     """A vote's place in its user's day."""
@@ -81,7 +83,7 @@ def _votes(connection: Connection, days: Iterable[Day], counted_only: bool) -> d
     for day in days:
         users[day.model, day.day].add(day.user_key)
     for (model, on), keys in users.items():
-        start = datetime.combine(on, time(), UTC)
+        start = start_of(on)
         for some in chunks(keys):
             query: Select[*tuple[Any, ...]] = select(
                 col(FeedbackRow.user_key),
@@ -93,11 +95,16 @@ def _votes(connection: Connection, days: Iterable[Day], counted_only: bool) -> d
                 col(FeedbackRow.model) == model,
                 col(FeedbackRow.counted).is_(True) if counted_only else col(FeedbackRow.counted).is_not(None),
                 col(FeedbackRow.occurred_at) >= start,
-                col(FeedbackRow.occurred_at) < start + timedelta(days=1),
+                col(FeedbackRow.occurred_at) < start + DAY,
             )
             for user, at, event_id, example in connection.execute(query):
                 votes[Day(model, user, on)].add(Vote(at, event_id, example))
     return votes
+
+
+def start_of(day: date) -> datetime:
+    """The first moment of a UTC day."""
+    return datetime.combine(day, time(), UTC)
 
 
 def _mark(connection: Connection, votes: Sequence[Vote], counted: bool) -> None:

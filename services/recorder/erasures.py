@@ -15,18 +15,16 @@ from services.recorder.caps import Day
 from services.recorder.join import JOINED_COLUMNS
 from services.recorder.labels import Named
 from services.recorder.sql import chunks
-from services.recorder.voices import Speaker
 from shared.tables import Erasure, FeedbackRow, Prediction
 
 
 @dataclass(frozen=True)
 class Erased:
-    """What lost a vote: examples, users' days, labels, and users whose trust may be another one."""
+    """What lost a vote: examples, users' days, and labels."""
 
     examples: frozenset[str] = frozenset()
     days: frozenset[Day] = frozenset()
     labels: frozenset[Named] = frozenset()
-    speakers: frozenset[Speaker] = frozenset()
 
 
 def screen(connection: Connection, events: Sequence[Event]) -> list[Event]:
@@ -60,7 +58,6 @@ def erase(connection: Connection, users: Iterable[str]) -> Erased:
         frozenset(row.example_id for row in lost),
         frozenset(Day(row.model, row.user_key, row.occurred_at.astimezone(UTC).date()) for row in lost if row.user_key),
         frozenset((row.model, row.target) for row in lost if row.target is not None),
-        frozenset((row.model, row.user_key) for row in lost if row.user_key),
     )
 
 

@@ -21,8 +21,8 @@ COLUMNS = ("status", "reason", "target", "weight", "votes", "reviewed")
 def settle(connection: Connection, ids: set[str], policies: PolicyFile) -> set[Named]:
     """Curate examples, and those of users whose trust changed by it; the labels that reviewers may have touched."""
     known = [evidence.read(connection, some) for some in chunks(ids)]
-    speakers = {speaker for some in known for speaker in voices.settle(connection, some)}
-    others = voices.examples_of(connection, speakers) - ids
+    days = {day for some in known for day in voices.settle(connection, some)}
+    others = voices.examples_of(connection, days) - ids
     known += [evidence.read(connection, some) for some in chunks(others)]
     return {named for some in known for named in _curate(connection, some, policies)}
 
@@ -35,7 +35,7 @@ def judge(
     allowed = labels.of_models(connection, {one.model for one in known})
     for one in known:
         case = Case(one.origin, one.side, one.graduated, one.vouched, one.votes, one.ruling, allowed.get(one.model))
-        yield one, curate(case, trusted.get(one.model, {}), policies.of(one.model).trust)
+        yield one, curate(case, trusted.get(one.id, {}), policies.of(one.model).trust)
 
 
 def _curate(connection: Connection, known: Sequence[Evidence], policies: PolicyFile) -> set[Named]:

@@ -4,6 +4,9 @@ A user's trust is the mean of a Beta posterior with prior Beta(1, 1) over «agre
 (1 + agreed) / (2 + agreed + disagreed). Known to be right is what a reviewer decided or what solicited answers say of
 the same input; only the user's volunteered votes are held against it. A new user, or a nameless one, has 1/2.
 
+Trust is of a day: only votes of the 30 days (UTC) that end with it are held against it. What somebody was a year ago
+tells little, and a trust that hung on all that a user ever said would have to be worked out again for all of it.
+
 A vote weighs its user's trust; half of it for a thumbs up or a rating, which cost a tap and name no answer.
 Several agreeing voices are taken as independent witnesses: 1 − Π(1 − weight).
 """
@@ -11,8 +14,10 @@ Several agreeing voices are taken as independent witnesses: 1 − Π(1 − weigh
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from math import prod
 
+MEMORY = timedelta(days=30)
 UNKNOWN = 0.5  # the mean of the prior
 ENDORSEMENT = 0.5  # share of a vote that only endorses what was served
 

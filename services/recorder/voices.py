@@ -1,82 +1,131 @@
-"""Users' trust, from their votes on inputs whose right output is known. See `trust` for the formula."""
+"""Users' trust, from their votes on inputs whose right output is known. See `trust` for the formula.
+
+A vote weighs what its user's votes of the same day and of the days before it earned. So what turns out today is held
+against today's votes, and reaches back as far only as the input that it is about.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence, Set
+from datetime import UTC, date
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, bindparam, case, func, select, update
+from sqlalchemy import Connection, Select, bindparam, select, update
 from sqlmodel import col
 
+from services.recorder.caps import DAY, Day, start_of
 from services.recorder.evidence import Evidence
 from services.recorder.sql import chunks
-from services.recorder.trust import posterior_mean
-from services.recorder.votes import agreement, known_target, voices
+from services.recorder.trust import MEMORY, posterior_mean
+from services.recorder.votes import Vote, agreement, known_target, voices
 from shared.tables import FeedbackRow
 
-Speaker = tuple[str, str]  # model and user key
+
+class Mark(NamedTuple):
+    """Whether a vote turned out right, whose it was, and on which day."""
+
+    example_id: str
+    user_key: str
+    day: date
+    agrees: bool
 
 
-def settle(connection: Connection, evidence: Sequence[Evidence]) -> set[Speaker]:
-    """Mark which votes agree with what is known of their input; the users whose trust changed by it."""
+def settle(connection: Connection, evidence: Sequence[Evidence]) -> set[Day]:
+    """Mark which votes agree with what is known of their input; the users' days on which that changed."""
     now: dict[str, bool] = {}
     models = {one.id: one.model for one in evidence}
     for one in evidence:
         heard = voices(one.votes)
         now |= agreement(heard, known_target(heard, one.ruling))
     before = _agreements(connection, models)
-    users = {vote.event_id: (one.model, vote.user_key) for one in evidence for vote in one.votes if vote.user_key}
-    users |= {event: (models[example], user) for event, (_, user, example) in before.items()}
-    changed = {event for event in now.keys() | before.keys() if now.get(event) != before.get(event, (None,))[0]}
+    days = {vote.event_id: day_of(one.model, vote) for one in evidence for vote in one.votes if vote.user_key}
+    days |= {event: Day(models[mark.example_id], mark.user_key, mark.day) for event, mark in before.items()}
+    was = {event: mark.agrees for event, mark in before.items()}
+    changed = {event for event in now.keys() | was.keys() if now.get(event) != was.get(event)}
     if changed:
         statement = update(FeedbackRow).where(col(FeedbackRow.event_id) == bindparam("of"))
         rows = [{"of": event, "now": now.get(event)} for event in sorted(changed)]
         connection.execute(statement.values(agrees=bindparam("now")), rows)
-    return {users[event] for event in changed}
+    return {days[event] for event in changed}
 
 
-def _agreements(connection: Connection, ids: Iterable[str]) -> dict[str, tuple[bool | None, str, str]]:
-    """Event id → (agrees, user, example) as marked before."""
+def day_of(model: str, vote: Vote) -> Day:
+    """The day of a named user on which a vote was given."""
+    return Day(model, vote.user_key or "", vote.occurred_at.astimezone(UTC).date())
+
+
+def _agreements(connection: Connection, examples: Iterable[str]) -> dict[str, Mark]:
+    """Event id → what is marked on the votes of some examples."""
     query: Select[*tuple[Any, ...]] = select(
-        col(FeedbackRow.event_id), col(FeedbackRow.agrees), col(FeedbackRow.user_key), col(FeedbackRow.example_id)
+        col(FeedbackRow.event_id),
+        col(FeedbackRow.example_id),
+        col(FeedbackRow.user_key),
+        col(FeedbackRow.occurred_at),
+        col(FeedbackRow.agrees),
     ).where(col(FeedbackRow.agrees).is_not(None))
     return {
-        event: (agrees, user, example)
-        for some in chunks(ids)
-        for event, agrees, user, example in connection.execute(query.where(col(FeedbackRow.example_id).in_(some)))
+        event: Mark(example, user, at.date(), agrees)
+        for some in chunks(examples)
+        for event, example, user, at, agrees in connection.execute(query.where(col(FeedbackRow.example_id).in_(some)))
     }
 
 
 def trust_of(connection: Connection, evidence: Iterable[Evidence]) -> dict[str, dict[str, float]]:
-    """Model → user → trust, for every named user who voted on these examples and of whom something is known."""
-    users = {vote.user_key for one in evidence for vote in one.votes if vote.user_key}
+    """Example → user → trust on the day of the user's newest vote on it; only of whom something is known."""
+    spoke = {one.id: _days(one) for one in evidence}
+    marks = _marks(connection, {day for days in spoke.values() for day in days})
     trusted: dict[str, dict[str, float]] = defaultdict(dict)
-    agreed = func.sum(case((col(FeedbackRow.agrees).is_(True), 1), else_=0))
-    for some in chunks(users):
-        query = (
-            select(col(FeedbackRow.model), col(FeedbackRow.user_key), agreed, func.count())
-            .where(col(FeedbackRow.agrees).is_not(None), col(FeedbackRow.user_key).in_(some))
-            .group_by(col(FeedbackRow.model), col(FeedbackRow.user_key))
-        )
-        for model, user, yes, all_ in connection.execute(query):
-            trusted[model][user] = posterior_mean(yes, all_ - yes)
+    for example, days in spoke.items():
+        for day in days:
+            since = day.day - MEMORY
+            said = [agrees for on, agrees in marks.get(day[:2], ()) if since < on <= day.day]
+            if said:
+                trusted[example][day.user_key] = posterior_mean(sum(said), len(said) - sum(said))
     return trusted
 
 
-def examples_of(connection: Connection, speakers: Iterable[Speaker]) -> set[str]:
-    """The examples on which these users' votes count."""
+def _days(one: Evidence) -> list[Day]:
+    newest = {vote.user_key: vote for vote in sorted(one.votes, key=lambda vote: vote.occurred_at) if vote.user_key}
+    return [day_of(one.model, vote) for vote in newest.values()]
+
+
+def _marks(connection: Connection, days: Set[Day]) -> dict[tuple[str, str], list[tuple[date, bool]]]:
+    """Model and user → the days on which votes of theirs turned out right or wrong, as far back as these days reach."""
+    marks: dict[tuple[str, str], list[tuple[date, bool]]] = defaultdict(list)
+    if not days:
+        return marks
+    first, last = min(day.day for day in days), max(day.day for day in days)
+    query: Select[*tuple[Any, ...]] = select(
+        col(FeedbackRow.model), col(FeedbackRow.user_key), col(FeedbackRow.occurred_at), col(FeedbackRow.agrees)
+    ).where(
+        col(FeedbackRow.agrees).is_not(None),
+        col(FeedbackRow.occurred_at) >= start_of(first - MEMORY),
+        col(FeedbackRow.occurred_at) < start_of(last + DAY),
+    )
+    for some in chunks(day.user_key for day in days):
+        for model, user, at, agrees in connection.execute(query.where(col(FeedbackRow.user_key).in_(some))):
+            marks[model, user].append((at.date(), agrees))
+    return marks
+
+
+def examples_of(connection: Connection, days: Iterable[Day]) -> set[str]:
+    """The examples on which votes weigh what these days tell of their users: of that day, and as long as it counts.
+
+    At most cap × MEMORY votes of each user, so that a change of trust costs the same however much somebody ever said.
+    """
+    users: dict[tuple[str, date], set[str]] = defaultdict(set)
+    for day in days:
+        users[day.model, day.day].add(day.user_key)
     examples: set[str] = set()
-    models: dict[str, set[str]] = {}
-    for model, user in speakers:
-        models.setdefault(model, set()).add(user)
-    for model, users in models.items():
-        for some in chunks(users):
-            query = select(col(FeedbackRow.example_id)).distinct()
-            mine = query.where(
+    for (model, on), keys in users.items():
+        for some in chunks(keys):
+            query = select(col(FeedbackRow.example_id)).where(
                 col(FeedbackRow.user_key).in_(some),
                 col(FeedbackRow.model) == model,
                 col(FeedbackRow.counted).is_(True),
+                col(FeedbackRow.occurred_at) >= start_of(on),
+                col(FeedbackRow.occurred_at) < start_of(on + MEMORY),
             )
-            examples |= {example for example in connection.execute(mine).scalars() if example is not None}
+            examples |= {example for example in connection.execute(query).scalars() if example is not None}
     return examples

@@ -30,6 +30,7 @@ from tests.unit.recorder_story import (
 TEXTS = ("hi there", "there, hi!", "Hi  there", "refund me", "me refund?", "card lost", "lost card", "x", "y", "z")
 LABELS = ("a", "b", "new", "odd")
 USERS = (ANN, BOB, EVE, DAN, None)
+DAYS = (0, 0, 0, 1, 29, 30, 45)  # on both sides of what trust remembers
 
 
 def some_policy(rng: random.Random) -> PolicyFile:
@@ -56,7 +57,7 @@ def some_log(rng: random.Random, database: Database) -> list[Event]:
 
 
 def _answered(rng: random.Random, key: str) -> Iterator[Event]:
-    user, when = rng.choice(USERS), float(rng.randint(0, 15))
+    user, when = rng.choice(USERS), float(rng.randint(0, 15) + rng.choice(DAYS) * 24 * 3600)
     yield served(
         key,
         rng.choice(TEXTS),

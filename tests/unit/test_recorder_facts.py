@@ -156,6 +156,20 @@ def test_trust_follows_solicited_answers_to_all_votes_of_a_user(database: Databa
     assert database.example("alone").weight == pytest.approx(1 / 3)  # type: ignore[union-attr]
 
 
+def test_trust_is_of_the_last_thirty_days(database: Database) -> None:
+    day = 24 * 3600
+    database.record(
+        *corrected("p1", "shared", "z", user=EVE), *corrected("p2", "shared", "b", 9, user=BOB, solicit=True)
+    )
+    weights = {}
+    for number in (-1, 0, 29, 30):
+        database.record(*corrected(f"d{number}", f"text {number}", "b", number * day, user=EVE))
+        example = database.example(f"text {number}")
+        assert example is not None
+        weights[number] = example.weight
+    assert weights == {-1: 0.5, 0: pytest.approx(1 / 3), 29: pytest.approx(1 / 3), 30: 0.5}
+
+
 def test_seeds_and_anchors_win_over_feedback_whichever_came_first() -> None:
     database, other = Database(), Database()
     request = added(database, [("seeded", "a")], [("golden", "b")])
