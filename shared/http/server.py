@@ -10,6 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from shared.errors import FatalError
+from shared.http.wire import Wire
 
 BACKLOG = 2048
 GRACE_S = 10  # an orchestrator gives 30 s from SIGTERM to SIGKILL: requests get these, the app's end the rest
@@ -35,21 +36,27 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(app: ASGIApp, listener: socket.socket) -> None:
-    """Serve until the process is told to end; returns when everything has been finished.
-
-    Raises:
-        FatalError: the app did not start.
-    """
-    config = uvicorn.Config(
+def configured(app: ASGIApp, wire: type[Wire] = Wire) -> uvicorn.Config:
+    """How the HTTP services run under uvicorn."""
+    return uvicorn.Config(
         app,
+        http=wire,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         lifespan="on",
         timeout_graceful_shutdown=GRACE_S,
     )
-    server = uvicorn.Server(config)
+
+
+def serve(app: ASGIApp, listener: socket.socket) -> None:
+    """Serve until the process is told to end; returns when everything has been finished.
+
+    Raises:
+        FatalError: the app did not start.
+    """
+    server = uvicorn.Server(configured(app))
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises the signal again once it is done: a clean end
         signal.signal(number, _end)
     server.run(sockets=[listener])
