@@ -62,6 +62,11 @@ class RunFolder:
         return self.root / "logs"
 
     @property
+    def spool_file(self) -> Path:
+        """Where the collector keeps events while Kafka is away."""
+        return self.root / "spool.db"
+
+    @property
     def artifacts(self) -> Path:
         """The artifact store."""
         return self.root / "artifacts"
@@ -121,6 +126,7 @@ def environment(run: RunFolder, ports: Ports) -> dict[str, str]:
         "LEARNBACK_ARTIFACTS_URL": f"file://{run.artifacts}",
         "LEARNBACK_SECRET_FILE": str(run.secret_file),
         "LEARNBACK_KEYS_FILE": str(run.keys_file),
+        "LEARNBACK_COLLECTOR_SPOOL_FILE": str(run.spool_file),
         "LEARNBACK_AGGREGATOR_DATA_DIR": str(run.root / "aggregator"),
         "LEARNBACK_TRAINER_WORK_DIR": str(run.root / "trainer"),
         "LEARNBACK_BOARD_KEY_FILE": str(run.board_key_file),

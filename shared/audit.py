@@ -12,11 +12,12 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 from schemas.events import Event, EventsCounted
-from shared.errors import UnavailableError
+from shared.errors import UnavailableError, UnconfirmedError
 from shared.ids import new_id
-from shared.log import KafkaLog, Log
+from shared.log import Kept, Log
 
 TELL_S = 1.0
 KEEP_MINUTES = 120  # minutes that a process keeps in mind; requests end within seconds
@@ -79,7 +80,14 @@ class Counts:
         )
 
 
-def audited(log: KafkaLog) -> AuditedLog:
+class Countable(Log, Protocol):
+    """A log whose records name the process that accepted them."""
+
+    instance: str
+    service: str
+
+
+def audited(log: Countable) -> AuditedLog:
     """A log that counts what it accepts."""
     return AuditedLog(log, Counts(log.instance, log.service))
 
@@ -98,6 +106,11 @@ class AuditedLog:
         """Whether events can be taken now."""
         return self._log.ready
 
+    @property
+    def degraded(self) -> bool:
+        """Whether they are taken, but not by the broker."""
+        return self._log.degraded
+
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep the log running and tell the counts; what came last is told before the log is closed."""
@@ -110,14 +123,15 @@ class AuditedLog:
                 await asyncio.wait([teller])
                 await self._tell()
 
-    async def append(self, events: Sequence[Event]) -> None:
+    async def append(self, events: Sequence[Event]) -> Kept:
         """See `Log.append`."""
         try:
-            await self._log.append(events)
-        except UnavailableError:
+            kept = await self._log.append(events)
+        except UnconfirmedError:
             self._counts.unresolved(events)
             raise
         self._counts.accepted(events)
+        return kept
 
     async def _keep_telling(self) -> None:
         while True:

@@ -8,7 +8,8 @@ LearnbackError
 │   ├── UnknownModelError     no model of that name serves here
 │   └── ForbiddenError        no key, a wrong key, or a key without the scope
 ├── ArtifactError             a version's files are missing, torn, altered or not finite: never serve it
-├── UnavailableError          something that we need is away: try again later
+├── UnavailableError          something that we need is away: try again later; nothing was kept
+│   └── UnconfirmedError      … and it is not known whether something was kept: a repeat with the same ids is harmless
 └── FatalError                the process cannot go on: it says what to do and ends
     └── ConfigError           a setting is wrong
 
@@ -93,6 +94,14 @@ class ArtifactError(LearnbackError):
 
 class UnavailableError(LearnbackError):
     """Something that we need is away."""
+
+    status, code = 503, "unavailable"
+
+
+class UnconfirmedError(UnavailableError):
+    """It cannot be known whether what was asked has happened."""
+
+    status, code = 504, "unconfirmed"
 
 
 class FatalError(LearnbackError):

@@ -1,6 +1,6 @@
 """Kafka, as the workers use it: topics, a publisher that knows when it is durable, consumers, dead letters, replays.
 
-Faust (aggregator) and aiokafka (collector, predictor) have clients of their own; topic names come from here.
+Faust (aggregator) and librdkafka (`shared/producer.py`) have clients of their own; topic names come from here.
 """
 
 from __future__ import annotations
@@ -52,6 +52,11 @@ class Bus:
     def name(self, topic: Topic) -> str:
         """The topic's full name on the broker."""
         return f"{self.prefix}.{topic.name}"
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All topics' full names."""
+        return frozenset(map(self.name, TOPICS))
 
     def topic(self, name: str) -> Topic:
         """The topic of a full name."""

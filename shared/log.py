@@ -4,162 +4,180 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import structlog
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from schemas.events import Event
 from shared.envelope import Outgoing, seal
-from shared.errors import UnavailableError
+from shared.errors import UnavailableError, UnconfirmedError
 from shared.ids import new_id
 from shared.kafka import Bus
 from shared.observe import EVENTS_OUT
+from shared.producer import Batch, Line
 
-LINGER_MS = 2  # concurrent requests share a batch; nobody notices 2 ms
-BATCH_BYTES = 256 * 1024  # per partition: a list of 500 goes out in a few batches
-REQUEST_TIMEOUT_MS = 5_000  # a frozen broker is given up after this and its requests are sent again
+MAX_HELD = 64 * 1024 * 1024  # bytes that may wait for the broker: two seconds of the most that one process can take
+WATCH_S = 0.1
 FLUSH_S = 5.0
-RETRY_FIRST_S, RETRY_MOST_S = 0.2, 5.0
+OVERHEAD = 400  # bytes of a record beside its value: key, headers, queue entry
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where events are durable, and how full that is (0–1)."""
+
+    where: Literal["broker", "spool"] = "broker"
+    fullness: float = 0.0
 
 
 class Log(Protocol):
-    """What the app needs of a log."""
+    """What an app needs of a log."""
 
     @property
     def ready(self) -> bool:
         """Whether events can be taken now."""
 
+    @property
+    def degraded(self) -> bool:
+        """Whether they are taken, but not by the broker."""
+
     def running(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Within this context events can be appended; at its end all of them have been flushed."""
 
-    async def append(self, events: Sequence[Event]) -> None:
+    async def append(self, events: Sequence[Event]) -> Kept:
         """Return when all events are durable.
 
         Raises:
-            UnavailableError: they are not known to be; with the same ids it is harmless to send them again.
+            UnavailableError: they are not, and none of them is anywhere.
+            UnconfirmedError: they are not known to be; with the same ids it is harmless to send them again.
         """
 
 
 class KafkaLog:
-    """A log on Kafka. It connects in the background, and gets a new producer when the old one is broken.
+    """A log on Kafka. It connects in the background, and takes a new producer when the old one is broken.
 
-    An idempotent producer that lost its place (OutOfOrderSequenceNumber, aiokafka issue 1017) refuses everything
-    until it is made anew. It retries what can be retried itself, so each error that comes out of it means that.
+    An idempotent producer that lost its place refuses everything until it is made anew (librdkafka issue 3584), and
+    one that had to wait for a frozen broker may lose some (4134). So whatever a producer reports as failed, or does
+    not report in time, is the end of that producer; what it reports as delivered is on the broker.
     """
 
     def __init__(self, bus: Bus, service: str, ack_timeout_s: float = 2.0) -> None:
-        """Make one for a bus and the service that writes; `ack_timeout_s` is how long `append` waits."""
+        """Make one for a bus and the service that writes; `ack_timeout_s` is how long events wait for the broker."""
         self.instance = new_id()  # this process: each record names it, so that what arrives can be held against counts
         self.service = service
         self._bus = bus
         self._ack_timeout_s = ack_timeout_s
-        self._producer: AIOKafkaProducer | None = None
-        self._connected = asyncio.Event()
-        self._broken = asyncio.Event()
-        self._confirms = True
+        self._line: Line | None = None
+        self._up = asyncio.Event()
 
     @property
     def ready(self) -> bool:
         """Whether the topics exist and a producer is connected."""
-        return self._connected.is_set()
+        return self._up.is_set()
+
+    @property
+    def degraded(self) -> bool:
+        """Never: there is nothing but the broker."""
+        return False
+
+    async def wait_ready(self) -> None:
+        """Return when the broker answers."""
+        await self._up.wait()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Keep a producer connected; flush it at the end."""
-        keeper = asyncio.create_task(self._keep())
+        self._line = line = Line(self._bus, self._on_change)
+        watchman = asyncio.create_task(self._watch())
         try:
             yield
         finally:
-            keeper.cancel()
-            await asyncio.wait([keeper])
-            await _stop(self._producer)
+            line, self._line = self._line, None
+            self._up.clear()
+            await _flush(line)
+            watchman.cancel()
+            line.give_up()
+            await asyncio.to_thread(line.join, FLUSH_S)
 
-    async def append(self, events: Sequence[Event]) -> None:
-        """Send the events and wait for the acks of all of them. See `Log.append`."""
-        producer = None
+    async def append(self, events: Sequence[Event]) -> Kept:
+        """Send the events and wait until the broker has confirmed all of them. See `Log.append`."""
+        if not self._up.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._ack_timeout_s):
+                    await self._up.wait()
+        await self.send(self.seal(events))
+        self.count(events)
+        return Kept()
+
+    def seal(self, events: Sequence[Event]) -> list[Outgoing]:
+        """The records of events that this process accepts."""
+        instance = self.instance.encode()
+        return [seal(event, instance=instance) for event in events]
+
+    def count(self, events: Sequence[Event]) -> None:
+        """Count events that are on the broker."""
+        for name, number in Counter(type(event).__name__ for event in events).items():
+            EVENTS_OUT.labels(self.service, name).inc(number)
+
+    async def send(self, records: Sequence[Outgoing]) -> None:
+        """Send records now, or not at all. Raises as `Log.append`."""
+        await self.confirm(self.produce(records))
+
+    def produce(self, records: Sequence[Outgoing]) -> Batch:
+        """Hand records over to a connected producer. Raises as `Log.append`."""
+        line, size = self._line, sum(len(record.value) + OVERHEAD for record in records)
+        if line is None or not line.up:
+            raise UnavailableError("Kafka is away; send it again.")
+        if line.held + size > MAX_HELD:
+            raise UnavailableError("Too many events wait for Kafka; send it again.")
         try:
-            async with asyncio.timeout(self._ack_timeout_s):
-                await self._connected.wait()
-                producer = self._producer
-                await self._send(producer, [seal(event, instance=self.instance.encode()) for event in events])
-        except TimeoutError:
-            self._note(confirms=False)
-            raise UnavailableError(f"Kafka did not confirm within {self._ack_timeout_s:g} s; send it again.") from None
-        except KafkaError as error:
-            self._note(confirms=False)
-            if producer is self._producer:
-                self._connected.clear()  # who comes next waits for the new one
-                self._broken.set()
-            raise UnavailableError(f"Kafka did not confirm ({type(error).__name__}); send it again.") from error
-        self._note(confirms=True)
-        for event in events:
-            EVENTS_OUT.labels(self.service, type(event).__name__).inc()
+            return line.produce(records, size)
+        except BufferError:
+            self._replace(line, "its queue is full")
+            raise UnconfirmedError("Kafka's client did not take all of it; send it again with the same ids.") from None
 
-    def _note(self, confirms: bool) -> None:
-        """Log the change, not each request of an outage."""
-        if confirms != self._confirms:
-            self._confirms = confirms
-            structlog.get_logger().warning("kafka_confirms" if confirms else "kafka_silent", servers=self._bus.servers)
+    async def confirm(self, batch: Batch) -> None:
+        """Wait until the broker has confirmed all of a batch. Raises as `Log.append`."""
+        await batch.future
+        if batch.error is None:
+            return
+        self._replace(batch.line, batch.error)
+        if batch.nowhere:
+            raise UnavailableError(f"Kafka did not take it within {self._ack_timeout_s:g} s; send it again.")
+        raise UnconfirmedError(f"Kafka did not confirm ({batch.error}); send it again with the same ids.")
 
-    async def _send(self, producer: Any, records: list[Outgoing]) -> None:
-        acks: list[asyncio.Future[Any]] = []
-        try:
-            for record in records:
-                name = self._bus.name(record.topic)
-                acks.append(await producer.send(name, record.value, record.key, headers=record.headers))
-            await asyncio.gather(*acks)
-        finally:
-            for ack in acks:
-                ack.cancel()
-
-    async def _keep(self) -> None:
+    async def _watch(self) -> None:
+        """Give a producer up that has not confirmed its oldest batch in time: one clock for all requests."""
         while True:
-            self._producer = await self._connect()
-            self._connected.set()
-            await self._broken.wait()
-            structlog.get_logger().warning("producer_broken", servers=self._bus.servers)
-            self._broken.clear()
-            await _stop(self._producer)
+            await asyncio.sleep(WATCH_S)
+            line = self._line
+            oldest = next(iter(line.open), None) if line else None
+            if line and oldest and time.monotonic() - oldest.at > self._ack_timeout_s:
+                self._replace(line, "no confirmation in time")
 
-    async def _connect(self) -> AIOKafkaProducer:
-        delay = RETRY_FIRST_S
-        while True:
-            try:
-                producer = await self._start()
-            except (KafkaError, UnavailableError, OSError) as error:
-                structlog.get_logger().warning("kafka_away", servers=self._bus.servers, error=type(error).__name__)
-                await asyncio.sleep(delay * random.uniform(0.5, 1))
-                delay = min(2 * delay, RETRY_MOST_S)
-            else:
-                structlog.get_logger().info("kafka_connected", servers=self._bus.servers)
-                return producer
+    def _replace(self, line: Line, why: str) -> None:
+        line.give_up()
+        if line is self._line:
+            structlog.get_logger().warning("producer_given_up", servers=self._bus.servers, reason=why)
+            self._up.clear()
+            self._line = Line(self._bus, self._on_change)
 
-    async def _start(self) -> AIOKafkaProducer:
-        """A started producer; it comes first since it tells at once that no broker answers, `create_topics` in 30 s."""
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self._bus.servers,
-            acks="all",
-            enable_idempotence=True,
-            linger_ms=LINGER_MS,
-            max_batch_size=BATCH_BYTES,
-            request_timeout_ms=REQUEST_TIMEOUT_MS,
-        )
-        try:
-            await producer.start()
-            await asyncio.to_thread(self._bus.create_topics)
-        except BaseException:
-            await _stop(producer)
-            raise
-        return producer
+    def _on_change(self, line: Line) -> None:
+        if line is not self._line:
+            return
+        if line.broken:
+            self._replace(line, "the broker is gone")
+        elif line.up:
+            structlog.get_logger().info("kafka_connected", servers=self._bus.servers)
+            self._up.set()
 
 
-async def _stop(producer: AIOKafkaProducer | None) -> None:
-    """Flush and close, but do not wait for ever: aiokafka would, as long as the broker is away."""
-    if producer is not None:
-        with contextlib.suppress(TimeoutError, KafkaError):
-            async with asyncio.timeout(FLUSH_S):
-                await producer.stop()
+async def _flush(line: Line) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(FLUSH_S):
+            while line.open:
+                await asyncio.wait([batch.future for batch in line.open])

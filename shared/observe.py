@@ -24,6 +24,7 @@ EVENTS_IN = Counter("learnback_events_in_total", "Events taken from Kafka", ["se
 EVENTS_OUT = Counter("learnback_events_out_total", "Events put on Kafka", ["service", "type"])
 DEAD_LETTERED = Counter("learnback_dead_letters_total", "Records put aside", ["service", "reason"])
 LAG = Gauge("learnback_consumer_lag_events", "Events not yet taken", ["service", "topic"])
+PRODUCER_FATAL = Counter("learnback_producer_fatal_total", "Producers that could not go on and were made anew")
 HANDLE_SECONDS = Histogram("learnback_handle_seconds", "Time to handle one batch", ["service"])
 
 LOOP_STALL_S = 120.0  # a loop that has not turned for this long is stuck; a batch takes well under a second

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 
 from services.collector.app import create_app
+from services.collector.durable import DurableLog
 from services.collector.settings import CollectorSettings
+from services.collector.spool import Spool
 from shared.audit import audited
 from shared.errors import FatalError
 from shared.http.server import listen, serve
@@ -20,15 +21,13 @@ from shared.settings import Platform, load
 def main() -> None:
     """Serve until told to end; a wrong setting or a port in use is one sentence on stderr."""
     logger = start_logging("collector")
-    logging.getLogger("aiokafka").setLevel(
-        logging.CRITICAL
-    )  # it tells an outage 20 times a second, the log tells it once
     try:
         settings, platform = load(CollectorSettings), load(Platform)
         keyring = Keyring(platform.keys_file, read_secret(platform.secret_file))
         listener = listen(settings.host, settings.port)
         logger.info("listening", host=settings.host, port=settings.port)
-        log = audited(KafkaLog(Bus.of(platform), "collector", settings.ack_timeout_s))
+        kafka = KafkaLog(Bus.of(platform), "collector", settings.ack_timeout_s)
+        log = audited(DurableLog(kafka, Spool(settings.spool_file, settings.spool_bytes)))
         serve(create_app(log, keyring), listener)
     except FatalError as error:
         sys.exit(str(error))

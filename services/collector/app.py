@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import Depends, FastAPI, Request
 from starlette.responses import Response
 
-from services.collector.intake import Intake, count
+from services.collector.intake import Intake, Taken, count
 from services.collector.receipts import Receipt
 from services.collector.requests import FEEDBACK, PREDICTION, REVIEW, TRAINING
 from services.collector.window import Window
@@ -36,6 +36,9 @@ LIST_ANSWERS = ANSWERS | {
 }
 
 
+PRESSURE = 0.8  # of the spool; senders that hear it have the last fifth to slow down in
+
+
 def now() -> datetime:
     """The collector's clock."""
     return datetime.now(UTC)
@@ -50,7 +53,7 @@ def create_app(log: Log, keyring: Keyring, clock: Callable[[], datetime] = now) 
             yield
 
     app = FastAPI(title="Learnback collector", description=DESCRIPTION, lifespan=prepare, redirect_slashes=False)
-    app.include_router(probes(lambda: log.ready))
+    app.include_router(probes(lambda: log.ready, lambda: log.degraded))
     refusals(app, watch=_count)
     document(app)
     intake = Intake(log, keyring.secret, clock, Window())
@@ -75,11 +78,11 @@ def _route(
         raw = await read_body(request)
         value = parse_json(raw)
         if many and isinstance(value, list):
-            status, receipt = await intake.take_list(validate_items(shape, value, len(raw), strict), key)
+            taken = await intake.take_list(validate_items(shape, value, len(raw), strict), key)
         else:
             check_size(value, len(raw))
-            status, receipt = await intake.take(validate(shape, value, strict), key)
-        return _answer(status, receipt)
+            taken = await intake.take(validate(shape, value, strict), key)
+        return _answer(taken)
 
     app.add_api_route(
         path,
@@ -93,9 +96,14 @@ def _route(
     )
 
 
-def _answer(status: int, receipt: Receipt) -> Response:
-    headers = {WARNING: ", ".join(receipt.warnings)} if receipt.warnings else None
-    return Response(receipt.model_dump_json(exclude_none=True), status, headers, "application/json")
+def _answer(taken: Taken) -> Response:
+    """The receipt, with a header for what deserves a word, and for where the events are when not on the broker."""
+    headers = {WARNING: ", ".join(taken.receipt.warnings)} if taken.receipt.warnings else {}
+    if taken.kept.where != "broker":
+        headers["X-Durability"] = taken.kept.where
+        if taken.kept.fullness >= PRESSURE:
+            headers["X-Backpressure"] = f"{taken.kept.fullness:.2f}"
+    return Response(taken.receipt.model_dump_json(exclude_none=True), taken.status, headers, "application/json")
 
 
 def _count(problem: Problem) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from prometheus_client import Counter
 
@@ -18,13 +19,14 @@ from shared.envelope import content_of
 from shared.errors import ListRefusedError, RequestError
 from shared.http.problems import Problem, problem_of
 from shared.identity import ApiKey
-from shared.log import Log
+from shared.log import Kept, Log
 
 OUTCOMES = Counter(
     "learnback_ingest_outcomes_total", "Events accepted, repeated, and refused by reason", ["outcome", "reason"]
 )
 ACCEPTED = OUTCOMES.labels("accepted", "durable")
 QUARANTINED = OUTCOMES.labels("quarantined", "unknown_version")
+SPOOLED = OUTCOMES.labels("spooled", "kafka_away")  # accepted too: durable, and on their way
 DUPLICATE = OUTCOMES.labels("duplicate", "same_content")
 
 Item = AnyBody | RequestError
@@ -42,6 +44,7 @@ class Sorted:
     warnings: set[str] = field(default_factory=set)
     request_id: str | None = None
     server_id: bool = False
+    kept: Kept = field(default_factory=Kept)
 
 
 def sort(items: Sequence[Item], origin: Origin, window: Window) -> Sorted:
@@ -83,6 +86,14 @@ def _is_new(found: Sorted, event: Event, window: Window) -> bool:
     return known is None
 
 
+class Taken(NamedTuple):
+    """What a request comes to."""
+
+    status: int
+    receipt: Receipt
+    kept: Kept
+
+
 @dataclass(frozen=True)
 class Intake:
     """The log, and what was put there lately."""
@@ -92,8 +103,8 @@ class Intake:
     clock: Callable[[], datetime]
     window: Window
 
-    async def take(self, body: AnyBody, key: ApiKey) -> tuple[int, Receipt]:
-        """Make one event durable; returns the status and the receipt.
+    async def take(self, body: AnyBody, key: ApiKey) -> Taken:
+        """Make one event durable.
 
         Raises:
             RequestError: 409, its id is that of an event that says something else; or as `to_event`.
@@ -103,10 +114,10 @@ class Intake:
         for error in found.errors:
             raise error.at(None)
         repeated = bool(found.repeated)
-        return 200 if repeated else 202, _receipt(found, duplicate=repeated or None)
+        return Taken(200 if repeated else 202, _receipt(found, duplicate=repeated or None), found.kept)
 
-    async def take_list(self, items: Sequence[Item], key: ApiKey) -> tuple[int, Receipt]:
-        """Make the good items of a list durable; returns the status and the receipt.
+    async def take_list(self, items: Sequence[Item], key: ApiKey) -> Taken:
+        """Make the good items of a list durable.
 
         Raises:
             ListRefusedError: there is no good item.
@@ -118,16 +129,16 @@ class Intake:
         errors = [problem_of(error) for error in found.errors]
         count(*errors)
         status = 207 if errors else 202 if found.events else 200
-        return status, _receipt(found, duplicates=found.repeated or None, errors=errors or None)
+        return Taken(status, _receipt(found, duplicates=found.repeated or None, errors=errors or None), found.kept)
 
     async def _store(self, items: Sequence[Item], key: ApiKey) -> Sorted:
         crash_point("collector.after_parse")
         found = sort(items, Origin(key.app, self.secret, self.clock()), self.window)
         if found.events:
-            await self.log.append(found.events)
+            found.kept = await self.log.append(found.events)
             crash_point("collector.after_ack")
             self.window.remember(found.contents)
-            ACCEPTED.inc(len(found.events))
+            (ACCEPTED if found.kept.where == "broker" else SPOOLED).inc(len(found.events))
             if "unknown_version" in found.warnings:
                 QUARANTINED.inc(sum(isinstance(event, EventQuarantined) for event in found.events))
         if found.repeated:

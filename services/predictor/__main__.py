@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 
 from services.predictor.settings import PredictorSettings
@@ -20,7 +19,6 @@ from shared.settings import Platform, load
 def main() -> None:
     """Serve until told to end; a wrong setting or a port in use is one sentence on stderr."""
     logger = start_logging("predictor")
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells an outage 20 times a second, the log once
     settings, platform = load(PredictorSettings), load(Platform)
     policies = read_policy(platform.policy_file)
     keyring = Keyring(platform.keys_file, read_secret(platform.secret_file))

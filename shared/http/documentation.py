@@ -24,7 +24,8 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         413: "Too large: send it in parts.",
         415: "Not JSON in UTF-8, or packed by something else than gzip.",
         422: "A field is wrong: `field`, `code` and, for a list, `event_index` tell which.",
-        503: "Not durable now: send it again after `Retry-After`, with the same ids.",
+        503: "Not durable now, and nothing was kept: send it again after `Retry-After`.",
+        504: "Not known to be durable: send it again after `Retry-After`, with the same ids.",
     }.items()
 }
 

@@ -9,8 +9,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import PlainTextResponse, Response
 
 
-def probes(ready: Callable[[], bool]) -> APIRouter:
-    """Routes for an orchestrator: the process turns, it can work, and how it does."""
+def probes(ready: Callable[[], bool], degraded: Callable[[], bool] = lambda: False) -> APIRouter:
+    """Routes for an orchestrator: the process turns; it can work, `degraded` when not as it should; and how it does."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/livez")
@@ -19,7 +19,9 @@ def probes(ready: Callable[[], bool]) -> APIRouter:
 
     @router.get("/readyz")
     async def readyz() -> Response:
-        return PlainTextResponse("ready\n") if ready() else PlainTextResponse("starting\n", 503)
+        if not ready():
+            return PlainTextResponse("starting\n", 503)
+        return PlainTextResponse("degraded\n" if degraded() else "ready\n")
 
     @router.get("/metrics")
     async def metrics() -> Response:

@@ -94,7 +94,7 @@ def problem_of(error: Exception) -> Problem:
         case BadInputError():
             return problem(422, error.code, error.detail, error.field)
         case UnavailableError():
-            return problem(503, "unavailable", str(error))
+            return problem(error.status, error.code, str(error))
         case FatalError():
             return problem(503, "misconfigured", "The service is not set up right; its operator must act.")
     return _of_framework(error)
@@ -155,6 +155,6 @@ def _headers(error: Exception, told: Problem) -> dict[str, str]:
     headers = dict(error.headers or {}) if isinstance(error, HTTPException | RequestError) else {}
     if told.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    if told.status == HTTPStatus.SERVICE_UNAVAILABLE:
+    if told.status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT):
         headers["Retry-After"] = str(RETRY_AFTER_S)
     return headers

@@ -62,9 +62,9 @@ class Scene:
         return f"http://127.0.0.1:{self.ports.setdefault(service, free_port())}"
 
     def answers(self, service: str, path: str = "/readyz") -> bool:
-        """Whether it says 200."""
+        """Whether it says 200, and not that it works around something."""
         with contextlib.suppress(OSError), urllib.request.urlopen(self.url(service) + path, timeout=2) as answer:
-            return bool(answer.status == 200)
+            return bool(answer.status == 200 and answer.read() != b"degraded\n")
         return False
 
     @contextmanager
@@ -104,7 +104,7 @@ class Scene:
             "LEARNBACK_POLICY_FILE": f"{self.folder}/learnback.toml",
             "LEARNBACK_SECRET_FILE": f"{self.folder}/secret",
             "LEARNBACK_KEYS_FILE": f"{self.folder}/keys.json",
-            "LEARNBACK_COLLECTOR_SPOOL_DIR": f"{self.folder}/spool",
+            "LEARNBACK_COLLECTOR_SPOOL_FILE": f"{self.folder}/spool.db",
             "LEARNBACK_AGGREGATOR_DATA_DIR": f"{self.folder}/aggregator",
             "LEARNBACK_TRAINER_WORK_DIR": f"{self.folder}/trainer",
             f"LEARNBACK_{service.upper()}_PORT": str(self.ports[service]),

@@ -51,6 +51,10 @@ class Running:
             time.sleep(0.05)
         raise AssertionError(f"{path} did not answer {status}")
 
+    def until_connected(self) -> None:
+        """Until events go straight to the broker."""
+        eventually(lambda: self.http.get("/readyz").text == "ready\n")
+
 
 def environment(folder: Path, bus: Bus, port: int) -> dict[str, str]:
     return {
@@ -60,6 +64,7 @@ def environment(folder: Path, bus: Bus, port: int) -> dict[str, str]:
         "LEARNBACK_SECRET_FILE": str(folder / "secret"),
         "LEARNBACK_KEYS_FILE": str(folder / "keys.json"),
         "LEARNBACK_COLLECTOR_PORT": str(port),
+        "LEARNBACK_COLLECTOR_SPOOL_FILE": str(folder / "spool.db"),
     }
 
 
@@ -116,7 +121,7 @@ def eventually(condition: Callable[[], bool], timeout_s: float = 30) -> None:
 
 def test_202_means_that_it_is_in_the_topic(tmp_path: Path, bus: Bus) -> None:
     with collector(tmp_path, bus) as running:
-        running.until("/readyz", 200)
+        running.until_connected()
         one = running.http.post("/v1/feedback", json={**THUMBS, "event_id": "e0"})
         many = running.http.post("/v1/feedback", json=[{**THUMBS, "event_id": f"e{n}"} for n in range(1, 501)])
         asked = running.http.post("/v1/training-requests", json={"model": "m"})
@@ -140,20 +145,21 @@ def test_what_the_client_sends_arrives_once(tmp_path: Path, bus: Bus) -> None:
             refused = app.correction("p1", "")
             assert app.flush(60)
         assert app.stats == learnback.Stats(sent=301, accepted=300, rejected=1, dropped=0, pending=0)
-        arrived = stored(bus, FEEDBACK)
-        assert refused not in arrived
-        assert sorted(set(arrived)) == sorted(sent)
+        eventually(lambda: set(stored(bus, FEEDBACK)) >= set(sent))  # the first ones may wait in the spool
+        assert set(stored(bus, FEEDBACK)) == set(sent)
+        assert refused not in sent
 
 
 async def test_a_broken_producer_is_replaced(bus: Bus) -> None:
     log = KafkaLog(bus, "collector")
     async with log.running():
-        event = thumbs("e1")
-        await log.append([event])
-        assert log._producer is not None
-        await log._producer.stop()  # what an idempotent producer that lost its place comes to
+        await log.append([thumbs("e1")])
+        broken = log._line
+        assert broken is not None
+        broken.give_up()  # what an idempotent producer that lost its place comes to
         with pytest.raises(UnavailableError):
-            await log.append([event])
+            await log.append([thumbs("e2")])
+        await asyncio.to_thread(broken.join, 10)
         await log.append([thumbs("e2")])
     assert sorted(await asyncio.to_thread(stored, bus, FEEDBACK)) == ["e1", "e2"]
 
@@ -169,43 +175,6 @@ def test_a_20_mb_body_is_refused_before_it_is_read(tmp_path: Path) -> None:
             answer = running.http.post("/v1/feedback", content=body, headers={"Content-Type": "application/json"})
             assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
         assert running.http.get("/livez").status_code == 200
-
-
-def test_without_a_broker_it_listens_and_says_503(tmp_path: Path) -> None:
-    with collector(tmp_path, Bus(f"127.0.0.1:{free_port()}")) as running:
-        assert running.http.get("/readyz").status_code == 503
-        started = time.monotonic()
-        answer = running.http.post("/v1/feedback", json=THUMBS)
-        assert (answer.status_code, answer.json()["code"], answer.json()["retryable"]) == (503, "unavailable", True)
-        assert "retry-after" in answer.headers
-        assert time.monotonic() - started < 4
-        running.process.send_signal(signal.SIGTERM)
-        assert running.process.wait(15) == 0
-
-
-def test_it_outlives_a_killed_broker_and_loses_nothing(tmp_path: Path) -> None:
-    port = free_port(2)
-    accepted: list[str] = []
-    number = iter(range(10_000))
-
-    def post() -> bool:
-        event_id = f"e{next(number)}"
-        took = running.http.post("/v1/feedback", json={**THUMBS, "event_id": event_id}).status_code == 202
-        accepted.extend([event_id] if took else [])
-        return took
-
-    with contextlib.ExitStack() as stack:
-        with broker(tmp_path, port) as bus:
-            running = stack.enter_context(collector(tmp_path, bus))
-            running.until("/readyz", 200)
-            assert all(post() for _ in range(20))
-        started = time.monotonic()
-        assert not post()
-        assert time.monotonic() - started < 4
-        with broker(tmp_path, port) as bus:
-            eventually(post)
-            assert all(post() for _ in range(20))
-            assert set(accepted) <= set(stored(bus, FEEDBACK))
 
 
 def test_a_port_in_use_is_one_sentence(tmp_path: Path, bus: Bus) -> None:

@@ -16,6 +16,7 @@ from schemas.events import Event
 from services.collector.app import create_app
 from shared.errors import UnavailableError
 from shared.identity import Keyring
+from shared.log import Kept
 
 SECRET = b"s" * 64
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -43,15 +44,17 @@ class Memory:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.ready = True
+        self.degraded = False
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         yield
 
-    async def append(self, events: Sequence[Event]) -> None:
+    async def append(self, events: Sequence[Event]) -> Kept:
         if not self.ready:
             raise UnavailableError("The log is away.")
         self.events.extend(events)
+        return Kept()
 
 
 class Desk:

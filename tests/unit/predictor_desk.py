@@ -22,6 +22,7 @@ from services.predictor.serving import Answer, Serving
 from shared.artifacts import ArtifactStore
 from shared.errors import UnavailableError
 from shared.identity import Keyring
+from shared.log import Kept
 from shared.policy import PolicyFile
 from tests.weights import MODEL, ROWS, Version, make_version
 
@@ -78,15 +79,17 @@ class Memory:
     def __init__(self) -> None:
         self.events: list[PredictionServed] = []
         self.ready = True
+        self.degraded = False
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         yield
 
-    async def append(self, events: Sequence[Event]) -> None:
+    async def append(self, events: Sequence[Event]) -> Kept:
         if not self.ready:
             raise UnavailableError("The log is away.")
         self.events += [event for event in events if isinstance(event, PredictionServed)]
+        return Kept()
 
 
 class Draws(random.Random):

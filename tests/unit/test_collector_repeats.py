@@ -14,6 +14,7 @@ from services.collector.app import create_app
 from services.collector.window import Window
 from shared.http.validation import MAX_ITEM
 from shared.ids import namespaced
+from shared.log import Kept
 from tests.unit.collector_desk import LISTS, NOW, PREDICTION, ROUTES, THUMBS, Desk, Memory, refused
 
 FIRST = {**THUMBS, "event_id": "e1"}
@@ -75,10 +76,10 @@ class Slow(Memory):
         super().__init__()
         self.asked, self.durable = asyncio.Queue[None](), asyncio.Event()
 
-    async def append(self, events: Sequence[Event]) -> None:
+    async def append(self, events: Sequence[Event]) -> Kept:
         self.asked.put_nowait(None)
         await self.durable.wait()
-        await super().append(events)
+        return await super().append(events)
 
 
 @contextlib.asynccontextmanager

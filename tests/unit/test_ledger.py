@@ -20,8 +20,9 @@ from services.recorder.accounting import Arrivals
 from services.recorder.batch import Batch, record
 from services.recorder.digest import digest
 from shared.audit import AuditedLog, Counts
-from shared.errors import UnavailableError
+from shared.errors import UnconfirmedError
 from shared.ledger import GRACE, MINUTE, SPOOL_PATIENCE, imbalance
+from shared.log import Kept
 from shared.tables import LedgerRow
 from tests.unit.recorder_story import ANN, NOON, Database, at, erased, said, served
 
@@ -174,18 +175,20 @@ class Memory:
     kept: list[Event] = field(default_factory=list)
     away: bool = False
     ready: bool = True
+    degraded: bool = False
     told: asyncio.Event = field(default_factory=asyncio.Event)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         yield
 
-    async def append(self, events: Sequence[Event]) -> None:
+    async def append(self, events: Sequence[Event]) -> Kept:
         if self.away:
-            raise UnavailableError("away")
+            raise UnconfirmedError("away")
         self.kept += events
         if any(isinstance(event, EventsCounted) for event in events):
             self.told.set()
+        return Kept()
 
 
 def counts(memory: Memory) -> list[tuple[int, int]]:
@@ -200,7 +203,7 @@ def test_a_process_says_what_it_accepted_and_what_it_cannot_know() -> None:
         async with log.running():
             await log.append([asked(1), asked(2)])
             memory.away = True
-            with pytest.raises(UnavailableError):
+            with pytest.raises(UnconfirmedError):
                 await log.append([asked(3)])
             memory.away = False
             await asyncio.wait_for(memory.told.wait(), 5)
