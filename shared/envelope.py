@@ -19,6 +19,7 @@ from shared.text import short_hash
 from shared.topics import TOPIC_OF, Topic, key_of
 
 Headers = list[tuple[str, bytes]]
+OVERHEAD = 400  # bytes of a record beside its value: key, headers, a queue's entry
 INSTANCE = "x-instance"  # the header that names the process which accepted an event
 
 MAJOR = 1  # of every schema in `schemas.events`; a record says a newer one in `ce_dataschema` or `schema_version`
@@ -34,6 +35,11 @@ class Outgoing:
     key: bytes
     value: bytes | None
     headers: Headers
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes in memory, about."""
+        return OVERHEAD + len(self.value or b"")
 
 
 _READ = ("ce_type", "ce_dataschema")

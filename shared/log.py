@@ -23,7 +23,6 @@ from shared.producer import Batch, Line
 MAX_HELD = 64 * 1024 * 1024  # bytes that may wait for the broker: two seconds of the most that one process can take
 WATCH_S = 0.1
 FLUSH_S = 5.0
-OVERHEAD = 400  # bytes of a record beside its value: key, headers, queue entry
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ class KafkaLog:
 
     def produce(self, records: Sequence[Outgoing]) -> Batch:
         """Hand records over to a connected producer. Raises as `Log.append`."""
-        line, size = self._line, sum(len(record.value) + OVERHEAD for record in records)
+        line, size = self._line, sum(record.size for record in records)
         if line is None or not line.up:
             raise UnavailableError("Kafka is away; send it again.")
         if line.held + size > MAX_HELD:

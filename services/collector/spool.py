@@ -78,7 +78,7 @@ class Spool:
         """Return when all records are on the disk. Raises as `SpoolFile.keep`."""
         now = time.time()
         rows = [row(record, user_key, now) for record, user_key in zip(records, user_keys, strict=True)]
-        size = sum(len(record.value) for record in records)
+        size = sum(record.size for record in records)
         if self._waiting + size > MAX_WAITING:
             raise UnavailableError("Too many events wait for the spool's disk; send it again.")
         self._waiting += size

@@ -24,13 +24,13 @@ PAGE_BYTES = 4096
 HEAD_BYTES = 4 * 1024 * 1024  # what one round of draining holds in memory
 TABLE = """
 CREATE TABLE IF NOT EXISTS spool (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL,
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, key BLOB NOT NULL, value BLOB,
     headers TEXT NOT NULL, user_key TEXT, at REAL NOT NULL
 )"""
 _INSERT = "INSERT INTO spool (topic, key, value, headers, user_key, at) VALUES (?, ?, ?, ?, ?, ?)"
 _HEAD = "SELECT seq, topic, key, value, headers FROM spool ORDER BY seq LIMIT ?"
 _TOPICS = {topic.name: topic for topic in TOPICS}
-Row = tuple[str, bytes, bytes, str, str | None, float]
+Row = tuple[str, bytes, bytes | None, str, str | None, float]
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class SpoolFile:
         size = 0
         for found in self._db.execute(_HEAD, (count,)):
             taken.append(_spooled(*found))
-            size += len(taken[-1].record.value)
+            size += taken[-1].record.size
             if size > HEAD_BYTES:
                 break
         return taken
@@ -163,7 +163,7 @@ def _open(path: Path, limit_bytes: int) -> sqlite3.Connection:
     return db
 
 
-def _spooled(seq: int, topic: str, key: bytes, value: bytes, headers: str) -> Spooled:
+def _spooled(seq: int, topic: str, key: bytes, value: bytes | None, headers: str) -> Spooled:
     named = [(name, told.encode()) for name, told in json.loads(headers)]
     return Spooled(seq, Outgoing(_TOPICS[topic], key, value, named))
 
