@@ -14,6 +14,7 @@ from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import TypeEngine
 from sqlmodel import Field, SQLModel
 
+CACHE_KB = 65_536  # of SQLite's pages; an index of a million hashes (40 MB) is read and written all over
 CONTENT = "Digest of what the event says: tells a repeat from a conflict."
 
 
@@ -73,7 +74,7 @@ class Prediction(SQLModel, table=True):
     app: str
     user_key: str | None
     tags: dict[str, str] = Field(default_factory=dict, sa_column=_json())
-    example_id: str = Field(index=True)
+    example_id: str
     occurred_at: datetime = Field(sa_column=_time())
     __table_args__ = (Index("prediction_by_model_time", "model", "occurred_at"),)
 
@@ -158,7 +159,9 @@ class Example(SQLModel, table=True):
         Index("example_by_side", "model", "side", "first_at", "id"),
         Index("example_by_window", "model", "side", "graduated", "first_at", "id"),
         Index("example_by_fingerprint", "model", "fingerprint"),
-        Index("example_by_target", "model", "target", "status", "id"),
+        Index("example_by_target", "model", "target"),
+        _where_known("example_by_lesson", "learned_in", "model", "target", "status", "id"),
+        _where_known("example_by_ruling", "reviewed", "model", "target"),
     )
 
 
@@ -384,6 +387,8 @@ def open_database(url: str) -> Engine:
             cursor.execute("PRAGMA journal_mode=WAL")
             cursor.execute("PRAGMA synchronous=NORMAL")
             cursor.execute("PRAGMA busy_timeout=30000")
+            cursor.execute(f"PRAGMA cache_size=-{CACHE_KB}")
+            cursor.execute("PRAGMA temp_store=MEMORY")
             cursor.close()
 
     return engine

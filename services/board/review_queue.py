@@ -19,7 +19,7 @@ SETTLED = ("rejected_by_reviewer", "anchor_twin")  # a decision would change not
 
 @dataclass(frozen=True)
 class Served:
-    """The newest answer on an example's input."""
+    """The newest answer on an example's input of which anybody said anything."""
 
     output: str
     score: float | None
@@ -96,7 +96,8 @@ def _served(engine: Engine, model: str, ids: list[str]) -> dict[str, Served]:
             col(Prediction.version),
             newest.label("place"),
         )
-        .where(col(Prediction.example_id).in_(ids))
+        .join(FeedbackRow, col(FeedbackRow.prediction_id) == col(Prediction.prediction_id))
+        .where(col(FeedbackRow.example_id).in_(ids))
         .subquery()
     )
     called = names(engine, model)

@@ -65,6 +65,7 @@ def _admitted(connection: Connection, model: str, labels: set[str], users: int) 
     by_reviewers = select(col(Example.target)).where(
         col(Example.model) == model,
         col(Example.target).in_(labels),
+        col(Example.reviewed).is_not(None),  # as its index says
         col(Example.reviewed).in_(["accept", "relabel"]),
         col(Example.status).in_(["train", "holdout"]),
     )
