@@ -91,9 +91,16 @@ class Policy(Section):
     gate: Gate = Gate()
 
 
+class Privacy(Section):
+    """What becomes of personal data (recorder); of the whole installation, since feedback may come before its model."""
+
+    redact: bool = Field(default=True, description="Replace e-mail addresses, phone numbers, accounts and secrets.")
+
+
 class PolicyFile(Section):
     """The whole file."""
 
+    privacy: Privacy = Privacy()
     defaults: Policy = Policy()
     models: dict[str, Policy] = Field(default_factory=dict)
 

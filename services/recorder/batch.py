@@ -103,7 +103,7 @@ def record(connection: Connection, batch: Batch, policies: PolicyFile) -> Record
     facts.store(connection, batch.of(UserErased))
     said = [event for event in batch.events if not isinstance(event, UserErased)]
     kept = erasures.screen(connection, said)
-    stored = facts.store(connection, kept)
+    stored = facts.store(connection, kept, redaction=policies.privacy.redact)
     shelves.note(connection, batch.letters, erasures.forgotten(connection, shelves.users(batch.letters.values())))
     replace(connection, batch.offsets)
     _erase(connection, batch, touched, policies)

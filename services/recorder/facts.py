@@ -14,8 +14,10 @@ from schemas.events import (
     ErrorSliceUpdated,
     Event,
     FeedbackReceived,
+    LabelScore,
     ModelStateChanged,
     PredictionServed,
+    PreferencePair,
     ReviewDecided,
     TrainingProgressed,
     TrainingRequested,
@@ -24,6 +26,7 @@ from schemas.events import (
 )
 from services.recorder import identity
 from services.recorder.identity import Fresh, Said
+from services.recorder.redaction import redact
 from services.recorder.sql import Row, insert, insert_new, replace
 from shared.tables import (
     Drift,
@@ -62,9 +65,15 @@ class Stored:
     conflicts: tuple[Said, ...] = ()
 
 
-def store(connection: Connection, events: Sequence[Event]) -> Stored:
-    """Write what events say; an event id, or a prediction id, that is there already changes nothing."""
+def store(connection: Connection, events: Sequence[Event], redaction: bool = True) -> Stored:
+    """Write what events say; an event id, or a prediction id, that is there already changes nothing.
+
+    Repeats are told by what was sent; what is kept of it has no personal data, unless `redaction` is off.
+    """
     said = identity.sort(connection, events)
+    if redaction:
+        said.predictions = [Fresh(_redacted_prediction(one.event), one.content) for one in said.predictions]
+        said.feedback = [Fresh(_redacted_feedback(one.event), one.content) for one in said.feedback]
     predictions = [_prediction(one.event, one.content) for one in said.predictions]
     insert(connection, Prediction, predictions)
     written = _store_plain(connection, events)
@@ -76,6 +85,29 @@ def store(connection: Connection, events: Sequence[Event]) -> Stored:
         tuple(said.repeats),
         tuple(said.conflicts),
     )
+
+
+def _redacted_prediction(event: PredictionServed) -> PredictionServed:
+    """The event without personal data. Labels are looked at when the output is one that held any."""
+    input_, output = redact(event.input), redact(event.output)
+    if (input_, output) == (event.input, event.output):
+        return event
+    scores = event.scores
+    if output != event.output:
+        scores = tuple(LabelScore(label=redact(one.label), score=one.score) for one in scores)
+    return event.model_copy(update={"input": input_, "output": output, "scores": scores})
+
+
+def _redacted_feedback(event: FeedbackReceived) -> FeedbackReceived:
+    """The event without personal data in a correction, a comment or a preference."""
+    said = event.feedback.value
+    if isinstance(said, PreferencePair):
+        said = PreferencePair(chosen=redact(said.chosen), rejected=redact(said.rejected))
+    elif isinstance(said, str):
+        said = redact(said)
+    if said == event.feedback.value:
+        return event
+    return event.model_copy(update={"feedback": event.feedback.model_copy(update={"value": said})})
 
 
 def _store_plain(connection: Connection, events: Sequence[Event]) -> set[str]:
