@@ -8,6 +8,7 @@ from rich.table import Table
 
 from shared.identity import Keyring, Scope, create_secret, read_secret
 from shared.settings import Platform, load
+from shared.tokens import token_secret
 
 
 def _keyring() -> Keyring:
@@ -31,17 +32,33 @@ def keys() -> None:
     show_default=True,
     help="What the key may do; may be given twice.",
 )
-def create(app: str, scopes: tuple[Scope, ...]) -> None:
-    """Make a key for APP and print it, this one time."""
-    click.echo(_keyring().create(app, frozenset(scopes)))
+@click.option(
+    "--origin",
+    "origins",
+    multiple=True,
+    help="Makes a publishable key for pages of this origin (https://shop.example); may be given several times.",
+)
+def create(app: str, scopes: tuple[Scope, ...], origins: tuple[str, ...]) -> None:
+    """Make a key for APP and print it, this one time.
+
+    With --origin, the second line is the token secret: your server makes a token of it for each signed-in user
+    (learnback.user_token), which the page sends as the header X-Learnback-User.
+    """
+    if origins and set(scopes) != {"ingest"}:
+        raise click.UsageError("A publishable key may only have the scope 'ingest'.")
+    keyring = _keyring()
+    key = keyring.create(app, frozenset(scopes), origins)
+    click.echo(key)
+    if origins:
+        click.echo(token_secret(keyring.secret, key.split("_")[1]))
 
 
 @keys.command(name="list")
 def list_() -> None:
     """Show whose keys there are, never the keys."""
-    table = Table("id", "app", "scopes")
+    table = Table("id", "app", "scopes", "origins")
     for key in _keyring().list():
-        table.add_row(key.id, key.app, " ".join(sorted(key.scopes)))
+        table.add_row(key.id, key.app, " ".join(sorted(key.scopes)), " ".join(key.origins))
     Console().print(table)
 
 

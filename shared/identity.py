@@ -15,14 +15,15 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, TypeAdapter, ValidationError
 
 from schemas.events import Name
 from shared.errors import BadInputError, ConfigError, ForbiddenError
 
 Scope = Literal["ingest", "review"]
+Web = Annotated[str, StringConstraints(pattern=r"^https?://[a-z0-9.-]{1,253}(:[0-9]{1,5})?$")]
 RELOAD_S = 1.0  # a new or revoked key holds after this long; one stat a second costs nothing
 
 
@@ -35,6 +36,7 @@ class ApiKey(BaseModel):
     app: Name
     scopes: frozenset[Scope]
     hmac: str
+    origins: tuple[Web, ...] = ()  # of the pages that may show it to everybody: a publishable key
 
 
 def read_secret(path: Path) -> bytes:
@@ -79,20 +81,25 @@ class Keyring:
     path: Path
     secret: bytes
     _keys: dict[str, ApiKey] = field(default_factory=dict)
+    _origins: frozenset[str] = frozenset()
     _stamp: tuple[int, int] = (0, 0)
     _looked: float = 0.0
 
-    def create(self, app: str, scopes: frozenset[Scope] = frozenset({"ingest"})) -> str:
-        """Make a key for an app and return it; it cannot be shown again.
+    def create(self, app: str, scopes: frozenset[Scope] = frozenset({"ingest"}), origins: tuple[str, ...] = ()) -> str:
+        """Make a key for an app and return it; it cannot be shown again. With origins it is a publishable one.
 
         Raises:
-            BadInputError: the app's name is not a name.
+            BadInputError: the app's name is not a name, or an origin is none.
         """
         key_id, secret = secrets.token_hex(4), secrets.token_urlsafe(32).replace("_", "-")
         key = f"lb_{key_id}_{secret}"
         try:
-            made = ApiKey(id=key_id, app=app, scopes=scopes, hmac=_seal(self.secret, key))
-        except ValidationError:
+            made = ApiKey(id=key_id, app=app, scopes=scopes, hmac=_seal(self.secret, key), origins=origins)
+        except ValidationError as error:
+            if error.errors()[0]["loc"][0] == "origins":
+                raise BadInputError(
+                    "invalid_origin", "An origin is as the browser tells it, such as https://shop.example.", "origin"
+                ) from None
             raise BadInputError(
                 "invalid_app", "An app's name is lower-case letters, digits, '.', '_' and '-', at most 64.", "app"
             ) from None
@@ -114,11 +121,18 @@ class Keyring:
         """All keys, by app."""
         return sorted(self._read().values(), key=lambda key: (key.app, key.id))
 
-    def check(self, key: str | None, scope: Scope) -> ApiKey:
+    @property
+    def origins(self) -> frozenset[str]:
+        """Of all publishable keys."""
+        self._refresh()
+        return self._origins
+
+    def check(self, key: str | None, *scopes: Scope) -> ApiKey:
         """The stored key that this one is.
 
         Raises:
-            ForbiddenError: `unauthorized` for a missing, unknown or revoked key alike, `forbidden` without the scope.
+            ForbiddenError: `unauthorized` for a missing, unknown or revoked key alike, `forbidden` without one of the
+                scopes.
         """
         self._refresh()
         parts = (key or "").split("_", 2)
@@ -126,8 +140,8 @@ class Keyring:
         sealed = _seal(self.secret, key or "")
         if not hmac.compare_digest(sealed, stored.hmac if stored else "") or stored is None:
             raise ForbiddenError("unauthorized", "Send a valid API key: 'Authorization: Bearer lb_…'.", "authorization")
-        if scope not in stored.scopes:
-            raise ForbiddenError("forbidden", f"This key lacks the scope '{scope}'.", "authorization")
+        if stored.scopes.isdisjoint(scopes):
+            raise ForbiddenError("forbidden", f"This key lacks the scope '{scopes[0]}'.", "authorization")
         return stored
 
     def _refresh(self) -> None:
@@ -137,10 +151,11 @@ class Keyring:
         try:
             stat = self.path.stat()
         except FileNotFoundError:
-            self._keys, self._stamp = {}, (0, 0)
+            self._keys, self._origins, self._stamp = {}, frozenset(), (0, 0)
             return
         if (stamp := (stat.st_mtime_ns, stat.st_ino)) != self._stamp:
             self._keys, self._stamp = self._read(), stamp
+            self._origins = frozenset(origin for key in self._keys.values() for origin in key.origins)
 
     def _read(self) -> dict[str, ApiKey]:
         try:

@@ -7,6 +7,7 @@ from learnback._errors import DroppedError, LearnbackError, RefusedError, Unavai
 from learnback._outbox import Stats
 from learnback._predictions import Prediction, Score
 from learnback._sync import Client
+from learnback._tokens import user_token
 
 __all__ = [
     "AsyncClient",
@@ -18,4 +19,5 @@ __all__ = [
     "Score",
     "Stats",
     "UnavailableError",
+    "user_token",
 ]

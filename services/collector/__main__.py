@@ -28,7 +28,7 @@ def main() -> None:
         logger.info("listening", host=settings.host, port=settings.port)
         kafka = KafkaLog(Bus.of(platform), "collector", settings.ack_timeout_s)
         log = audited(DurableLog(kafka, Spool(settings.spool_file, settings.spool_bytes)))
-        serve(create_app(log, keyring), listener)
+        serve(create_app(log, keyring, settings), listener)
     except FatalError as error:
         sys.exit(str(error))
 

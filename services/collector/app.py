@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from starlette.responses import Response
 
+from services.collector.gate import Gate
 from services.collector.intake import Intake, Taken, count
 from services.collector.receipts import Receipt
-from services.collector.requests import FEEDBACK, PREDICTION, REVIEW, TRAINING
+from services.collector.requests import ERASURE, FEEDBACK, PREDICTION, REVIEW, TRAINING
+from services.collector.settings import CollectorSettings
 from services.collector.window import Window
 from shared.http.body import parse_json, read_body
+from shared.http.browsers import Browsers
 from shared.http.documentation import REFUSALS, document, takes
 from shared.http.keys import bearer
 from shared.http.probes import probes
 from shared.http.problems import ListProblem, Problem, refusals
 from shared.http.validation import Shape, check_size, validate, validate_items
-from shared.identity import ApiKey, Keyring, Scope
+from shared.identity import ApiKey, Keyring
 from shared.log import Log
 
 DESCRIPTION = "What users say of a language model's answers. 202 means: durable. Every refusal is a problem+json."
@@ -29,7 +33,15 @@ ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"model": Receipt, "description": "Durable since an earlier request with the same ids: nothing was added."},
     202: {"model": Receipt, "description": "Durable."},
     **REFUSALS,
-    409: {**REFUSALS[422], "description": "An event with this id says something else; the first stays."},
+    403: {**REFUSALS[403], "description": "The key lacks the scope, or is not for this app, user or page."},
+    409: {
+        **REFUSALS[422],
+        "description": "Another event has this id, or the user token was used before.",
+    },
+    429: {
+        **REFUSALS[422],
+        "description": "Too much for this key, nothing was taken: come again after `Retry-After`.",
+    },
 }
 LIST_ANSWERS = ANSWERS | {
     207: {"model": Receipt, "description": "Some items are durable; `errors` tells which are refused, and why."}
@@ -44,7 +56,9 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def create_app(log: Log, keyring: Keyring, clock: Callable[[], datetime] = now) -> FastAPI:
+def create_app(
+    log: Log, keyring: Keyring, settings: CollectorSettings | None = None, clock: Callable[[], datetime] = now
+) -> FastAPI:
     """The app; its lifespan keeps the log running."""
 
     @contextlib.asynccontextmanager
@@ -56,33 +70,46 @@ def create_app(log: Log, keyring: Keyring, clock: Callable[[], datetime] = now) 
     app.include_router(probes(lambda: log.ready, lambda: log.degraded))
     refusals(app, watch=_count)
     document(app)
-    intake = Intake(log, keyring.secret, clock, Window())
-    _route(app, intake, keyring, "/v1/feedback", "ingest", FEEDBACK, many=True)
-    _route(app, intake, keyring, "/v1/predictions", "ingest", PREDICTION, many=True)
-    _route(app, intake, keyring, "/v1/reviews", "review", REVIEW)
-    _route(app, intake, keyring, "/v1/training-requests", "review", TRAINING)
+    app.add_middleware(Browsers, keyring=keyring, watch=_count)
+    desk = Desk(Intake(log, Window()), Gate(keyring.secret, clock, settings or CollectorSettings()))
+    apps, pages = bearer(keyring, "ingest"), bearer(keyring, "ingest", pages=True)
+    reviewers = bearer(keyring, "review")
+    _route(app, desk, "/v1/feedback", pages, FEEDBACK, many=True)
+    _route(app, desk, "/v1/predictions", apps, PREDICTION, many=True)
+    _route(app, desk, "/v1/reviews", reviewers, REVIEW)
+    _route(app, desk, "/v1/training-requests", reviewers, TRAINING)
+    _route(app, desk, "/v1/erasures", bearer(keyring, "review", "ingest"), ERASURE)
     return app
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What every route needs."""
+
+    intake: Intake
+    gate: Gate
 
 
 def _route(
     app: FastAPI,
-    intake: Intake,
-    keyring: Keyring,
+    desk: Desk,
     path: str,
-    scope: Scope,
+    key_of: Callable[..., Awaitable[ApiKey]],
     shape: Shape[Any],
     many: bool = False,
 ) -> None:
-    async def post(request: Request, key: ApiKey = Depends(bearer(keyring, scope))) -> Response:
+    async def post(request: Request, key: ApiKey = Depends(key_of)) -> Response:
         strict = "handling=strict" in request.headers.get("prefer", "")
         raw = await read_body(request)
         value = parse_json(raw)
-        if many and isinstance(value, list):
-            taken = await intake.take_list(validate_items(shape, value, len(raw), strict), key)
-        else:
-            check_size(value, len(raw))
-            taken = await intake.take(validate(shape, value, strict), key)
-        return _answer(taken)
+        items = value if many and isinstance(value, list) else None
+        with desk.gate.admit(request, key, 1 if items is None else len(items)) as admitted:
+            if items is None:
+                check_size(value, len(raw))
+                taken = await desk.intake.take(validate(shape, value, strict), admitted.origin)
+            else:
+                taken = await desk.intake.take_list(validate_items(shape, items, len(raw), strict), admitted.origin)
+        return _answer(taken, admitted.used)
 
     app.add_api_route(
         path,
@@ -96,9 +123,11 @@ def _route(
     )
 
 
-def _answer(taken: Taken) -> Response:
+def _answer(taken: Taken, used: int | None) -> Response:
     """The receipt, with a header for what deserves a word, and for where the events are when not on the broker."""
     headers = {WARNING: ", ".join(taken.receipt.warnings)} if taken.receipt.warnings else {}
+    if used is not None:
+        headers["X-RateLimit-Used-Pct"] = str(used)
     if taken.kept.where != "broker":
         headers["X-Durability"] = taken.kept.where
         if taken.kept.fullness >= PRESSURE:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
-from schemas.events import Event
+from schemas.events import Event, UserErased
 from services.collector.spool import Spool
 from shared.crash import crash_point
 from shared.errors import UnavailableError, UnconfirmedError
@@ -71,13 +71,21 @@ class DurableLog:
                 self._kafka.count(events)
                 return Kept()
         try:
-            await self._spool.put(records, [getattr(event, "user_key", None) for event in events])
+            await self._spool.put(records, [_whose(event) for event in events])
+            in_doubt = True
+            await self._forget(events)
         except UnavailableError as error:
             # 503 promises that nothing is kept: not when the broker may still have taken some of it.
             raise UnconfirmedError(str(error)) if in_doubt else error from None
         self._drained.clear()
         self._filled.set()
         return Kept("spool", self._spool.fullness)
+
+    async def _forget(self, events: Sequence[Event]) -> None:
+        """An erasure that had to be spooled takes its user's events with it: the broker may be away for days."""
+        for event in events:
+            if isinstance(event, UserErased):
+                await self.erase(event.user_key)
 
     async def erase(self, user_key: str) -> int:
         """Remove a user's events from the spool for good; returns how many there were."""
@@ -110,3 +118,8 @@ class DurableLog:
         if self._kafka.ready:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._drained.wait(), FLUSH_S)
+
+
+def _whose(event: Event) -> str | None:
+    """The user whose words an event holds; an erasure holds none, and must outlive what it erases."""
+    return None if isinstance(event, UserErased) else getattr(event, "user_key", None)

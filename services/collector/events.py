@@ -21,10 +21,12 @@ from schemas.events import (
     ReviewDecided,
     Said,
     TrainingRequested,
+    UserErased,
 )
 from services.collector.requests import (
     AnyBody,
     Body,
+    ErasureBody,
     NewerBody,
     PredictionBody,
     ReviewBody,
@@ -45,14 +47,28 @@ _FEEDBACK: TypeAdapter[Feedback] = TypeAdapter(Feedback)
 
 @dataclass(frozen=True)
 class Origin:
-    """Who sent a body, and when it came: the key's app, the installation's secret, the collector's clock."""
+    """Who sent a body, and when it came: the key's app, the installation's secret, the collector's clock.
+
+    A page's key (`browser`) can be read by everybody: of its users only the `proven` one is believed.
+    """
 
     app: str
     secret: bytes
     at: datetime
+    reviewer: bool = False
+    browser: bool = False
+    proven: str | None = None
 
     def pseudonym(self, user: str | None) -> str | None:
-        """What is kept of the app's id of a user."""
+        """What is kept of the app's id of a user: nothing when a page names one without a proof.
+
+        Raises:
+            RequestError: `wrong_user`, the proof is another one's.
+        """
+        if self.browser:
+            if user is not None and self.proven not in (None, user):
+                raise RequestError(403, "wrong_user", "The token is another user's.", "user")
+            user = self.proven
         return None if user is None else user_key(self.secret, self.app, user)
 
 
@@ -62,7 +78,7 @@ def to_event(body: AnyBody, origin: Origin) -> Event:
     Raises:
         RequestError: `wrong_app`, `too_old` or `extensions_too_large`.
     """
-    if body.app is not None and body.app != origin.app:
+    if body.app not in (None, origin.app) and not (isinstance(body, ErasureBody) and origin.reviewer):
         raise RequestError(403, "wrong_app", "The key is another app's.", "app")
     event_id = new_id() if body.event_id is None else namespaced(origin.app, body.event_id)
     match body:
@@ -76,16 +92,22 @@ def to_event(body: AnyBody, origin: Origin) -> Event:
             return _training(body, origin, event_id)
         case NewerBody():
             return _quarantined(body, origin, event_id)
+        case ErasureBody():
+            return _erasure(body, origin, event_id)
     raise TypeError(f"No event is made of {type(body).__name__}; add it here")
 
 
 def warnings_of(body: AnyBody, event: Event) -> list[str]:
     """What the sender should know of an event that was taken all the same."""
+    told = []
     if isinstance(body, NewerBody):
-        return ["unknown_version"]
-    told = ["unknown_fields"] if body.model_extra else []
-    if body.said_at is not None and isinstance(event, Said) and event.said_at is None:
+        told.append("unknown_version")
+    elif body.model_extra:
+        told.append("unknown_fields")
+    if isinstance(event, Said) and isinstance(body, Body) and body.said_at is not None and event.said_at is None:
         told.append("clock_skew")
+    if getattr(body, "user", None) is not None and getattr(event, "user_key", None) is None:
+        told.append("unproven_user")
     return told
 
 
@@ -179,6 +201,16 @@ def _review(body: ReviewBody, origin: Origin, event_id: str) -> ReviewDecided:
         target=body.target,
         reviewer=body.reviewer or origin.app,
         note=body.note,
+    )
+
+
+def _erasure(body: ErasureBody, origin: Origin, event_id: str) -> UserErased:
+    return UserErased(
+        event_id=event_id,
+        occurred_at=origin.at,
+        source=SOURCE,
+        user_key=user_key(origin.secret, body.app or origin.app, body.user),
+        requested_by=origin.app,
     )
 
 

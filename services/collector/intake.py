@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import NamedTuple
 
 from prometheus_client import Counter
 
-from schemas.events import Event, EventQuarantined, TrainingRequested
+from schemas.events import Event, EventQuarantined, TrainingRequested, UserErased
 from services.collector.events import Origin, to_event, warnings_of
 from services.collector.receipts import Receipt
 from services.collector.requests import AnyBody
@@ -18,7 +17,6 @@ from shared.crash import crash_point
 from shared.envelope import content_of
 from shared.errors import ListRefusedError, RequestError
 from shared.http.problems import Problem, problem_of
-from shared.identity import ApiKey
 from shared.log import Kept, Log
 
 OUTCOMES = Counter(
@@ -43,6 +41,7 @@ class Sorted:
     errors: list[RequestError] = field(default_factory=list)
     warnings: set[str] = field(default_factory=set)
     request_id: str | None = None
+    user_key: str | None = None
     server_id: bool = False
     kept: Kept = field(default_factory=Kept)
 
@@ -73,6 +72,8 @@ def _place(found: Sorted, index: int, item: Item, origin: Origin, window: Window
     found.warnings.update(warnings_of(item, event))
     if isinstance(event, TrainingRequested):
         found.request_id = event.request_id
+    elif isinstance(event, UserErased):
+        found.user_key = event.user_key
 
 
 def _is_new(found: Sorted, event: Event, window: Window) -> bool:
@@ -99,31 +100,29 @@ class Intake:
     """The log, and what was put there lately."""
 
     log: Log
-    secret: bytes
-    clock: Callable[[], datetime]
     window: Window
 
-    async def take(self, body: AnyBody, key: ApiKey) -> Taken:
+    async def take(self, body: AnyBody, origin: Origin) -> Taken:
         """Make one event durable.
 
         Raises:
             RequestError: 409, its id is that of an event that says something else; or as `to_event`.
             UnavailableError: it is not known to be durable.
         """
-        found = await self._store([body], key)
+        found = await self._store([body], origin)
         for error in found.errors:
             raise error.at(None)
         repeated = bool(found.repeated)
         return Taken(200 if repeated else 202, _receipt(found, duplicate=repeated or None), found.kept)
 
-    async def take_list(self, items: Sequence[Item], key: ApiKey) -> Taken:
+    async def take_list(self, items: Sequence[Item], origin: Origin) -> Taken:
         """Make the good items of a list durable.
 
         Raises:
             ListRefusedError: there is no good item.
             UnavailableError: they are not known to be durable.
         """
-        found = await self._store(items, key)
+        found = await self._store(items, origin)
         if not found.ids:
             raise ListRefusedError(found.errors)
         errors = [problem_of(error) for error in found.errors]
@@ -131,9 +130,9 @@ class Intake:
         status = 207 if errors else 202 if found.events else 200
         return Taken(status, _receipt(found, duplicates=found.repeated or None, errors=errors or None), found.kept)
 
-    async def _store(self, items: Sequence[Item], key: ApiKey) -> Sorted:
+    async def _store(self, items: Sequence[Item], origin: Origin) -> Sorted:
         crash_point("collector.after_parse")
-        found = sort(items, Origin(key.app, self.secret, self.clock()), self.window)
+        found = sort(items, origin, self.window)
         if found.events:
             found.kept = await self.log.append(found.events)
             crash_point("collector.after_ack")
@@ -153,6 +152,7 @@ def _receipt(found: Sorted, **told: object) -> Receipt:
             "event_ids": found.ids,
             "server_id": found.server_id,
             "request_id": found.request_id,
+            "user_key": found.user_key,
             "warnings": sorted(found.warnings) or None,
             **told,
         }

@@ -191,6 +191,16 @@ class TrainingBody(Body):
     detail: Annotated[str, StringConstraints(max_length=500), Storable] = ""
 
 
+class ErasureBody(BaseModel):
+    """A user asks to be forgotten. It is closed: a typo here would forget somebody else, or nobody."""
+
+    model_config = CLOSED
+
+    user: User = Field(description="Your id of the user, as you gave it with feedback.")
+    app: Name | None = Field(default=None, description="Whose user; the key's own app, if it is no reviewer's key.")
+    event_id: OwnId | None = Field(default=None, description="Your id of the request: makes a repeat harmless.")
+
+
 class NewerBody(BaseModel):
     """What is read of a body in a later version of the schema: enough to keep it until we know the rest."""
 
@@ -214,8 +224,9 @@ class NewerFeedback(NewerBody):
 FeedbackBody = Annotated[
     ThumbsBody | RatingBody | CorrectionBody | PreferenceBody | CommentBody, Field(discriminator="kind")
 ]
-AnyBody = Body | NewerBody
+AnyBody = Body | NewerBody | ErasureBody
 FEEDBACK: Shape[AnyBody] = Shape(TypeAdapter(FeedbackBody), "kind", TypeAdapter(NewerFeedback), SCHEMA_VERSION)
 PREDICTION: Shape[AnyBody] = Shape(TypeAdapter(PredictionBody), None, TypeAdapter(NewerBody), SCHEMA_VERSION)
 REVIEW: Shape[AnyBody] = Shape(TypeAdapter(ReviewBody))
 TRAINING: Shape[AnyBody] = Shape(TypeAdapter(TrainingBody))
+ERASURE: Shape[AnyBody] = Shape(TypeAdapter(ErasureBody))

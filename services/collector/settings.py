@@ -24,3 +24,7 @@ class CollectorSettings(BaseSettings):
     spool_bytes: int = Field(
         default=256 * 1024 * 1024, ge=1024 * 1024, description="Size of the spool: 256 MiB hold about 300,000 events."
     )
+    rate: float = Field(
+        default=100_000, ge=0, description="Events a second that one key may send, with bursts of 10 s; 0: no limit."
+    )
+    browser_rate: float = Field(default=1_000, ge=0, description="The same for a publishable key.")

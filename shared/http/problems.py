@@ -7,7 +7,7 @@ never reaches the handler of unexpected errors; no answer and no log line holds 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 
 import structlog
@@ -130,12 +130,15 @@ def refusals(app: FastAPI, watch: Watcher = lambda _: None) -> None:
         watch(told)
         if told.status == HTTPStatus.INTERNAL_SERVER_ERROR or told.code == "misconfigured":
             structlog.get_logger().error("request_failed", route=_route(request), error=type(error).__name__)
-        return Response(
-            told.model_dump_json(), status_code=told.status, headers=_headers(error, told), media_type=MEDIA_TYPE
-        )
+        return response_of(told, _headers(error, told))
 
     for kind in _ANSWERED:
         app.add_exception_handler(kind, answer)
+
+
+def response_of(told: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer that tells a problem."""
+    return Response(told.model_dump_json(), told.status, headers, MEDIA_TYPE)
 
 
 def _route(request: Request) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import httpx
 
 from schemas.events import Event
 from services.collector.app import create_app
+from services.collector.settings import CollectorSettings
 from shared.errors import UnavailableError
 from shared.identity import Keyring
 from shared.log import Kept
@@ -35,6 +36,7 @@ ROUTES = {
     "/v1/reviews": REVIEW,
     "/v1/training-requests": TRAINING,
 }
+UNLIMITED = CollectorSettings(rate=0, browser_rate=0)
 LISTS = ["/v1/feedback", "/v1/predictions"]
 
 
@@ -57,6 +59,19 @@ class Memory:
         return Kept()
 
 
+class Clock:
+    """A clock that goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.at = NOW
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def sleep(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+
+
 class Desk:
     """A collector with its keys, and what it put on the log."""
 
@@ -66,14 +81,16 @@ class Desk:
         self.keyring = Keyring(folder / "keys.json", SECRET)
         self.ingest = self.keyring.create("shop")
         self.other = self.keyring.create("forum")
+        self.page = self.keyring.create("shop", origins=("https://shop.example",))
         self.review = self.keyring.create("office", frozenset({"review"}))
         self.start_again()
 
-    def start_again(self) -> None:
-        """An empty log, and a collector that remembers nothing."""
+    def start_again(self, settings: CollectorSettings | None = None) -> None:
+        """An empty log, a clock at noon, and a collector that remembers nothing."""
         self.log.events.clear()
         self.log.ready = True
-        app = create_app(self.log, self.keyring, lambda: NOW)
+        self.clock = Clock()
+        app = create_app(self.log, self.keyring, settings or UNLIMITED, self.clock)
         self.http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://collector")
 
     def get(self, path: str) -> httpx.Response:
@@ -100,5 +117,5 @@ def refused(
     assert (answer.status_code, told["code"], told["field"]) == (status, code, field), told
     told.pop("errors", None)
     assert set(told) == {"type", "title", "status", "detail", "code", "field", "retryable", "event_index"}
-    assert (told["status"], told["retryable"], told["event_index"]) == (status, status in (408, 503), index)
+    assert (told["status"], told["retryable"], told["event_index"]) == (status, status in (408, 429, 503), index)
     assert desk.log.events == []

@@ -84,7 +84,7 @@ class Slow(Memory):
 
 @contextlib.asynccontextmanager
 async def collector(desk: Desk, log: Memory) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(log, desk.keyring, lambda: NOW))
+    transport = httpx.ASGITransport(create_app(log, desk.keyring, clock=lambda: NOW))
     headers = {"Authorization": f"Bearer {desk.ingest}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://collector", headers=headers) as http:
         yield http
