@@ -256,6 +256,10 @@ class TrainingRequested(Said):
     detail: Annotated[str, StringConstraints(max_length=500)] = ""
     requested_by: Name
     card: ModelCard | None = None
+    parent: Id | None = Field(default=None, description="The version to start from; the champion when null.")
+    tainted: Annotated[tuple[Id, ...], Field(strict=False, max_length=1000)] = Field(
+        default=(), description="Versions that learned from an erased user, which this increment shall replace."
+    )
 
 
 class TrainingProgressed(Event):

@@ -62,6 +62,10 @@ class Bus:
         """The topic of a full name."""
         return {self.name(topic): topic for topic in TOPICS}[name]
 
+    def find(self, name: str) -> Topic | None:
+        """The topic of a full name, if it is one of ours."""
+        return next((topic for topic in TOPICS if self.name(topic) == name), None)
+
     def group(self, service: str) -> str:
         """The consumer group of a service."""
         return f"{self.prefix}.{service}"

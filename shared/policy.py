@@ -38,6 +38,9 @@ class Trust(Section):
     quorum: int = Field(default=1, ge=1, description="Identified users who must agree.")
     anonymous_quorum: int = Field(default=2, ge=1, description="Independent voices, when nobody is identified.")
     new_label_users: int = Field(default=3, ge=1, description="Users, on different inputs, before a label is learned.")
+    orphan_hours: float = Field(
+        default=24, ge=1, le=720, description="Feedback waits so long for its prediction; `defaults` alone hold."
+    )
     user_cap: int = Field(default=20, ge=1, description="A user's votes that count in one day.")
     user_share: Share = Field(default=0.05, description="Largest share of one increment from one user.")
     confident: Share = Field(

@@ -108,6 +108,12 @@ class FeedbackRow(SQLModel, table=True):
         Index("feedback_by_model_time", "model", "occurred_at"),
         Index("feedback_by_target", "model", "target"),
         Index("feedback_by_version", "version"),
+        Index(
+            "feedback_orphans",
+            "occurred_at",
+            sqlite_where=text("model IS NULL"),
+            postgresql_where=text("model IS NULL"),
+        ),
         _where_known("feedback_by_agreement", "agrees", "user_key", "occurred_at"),
         _where_known("feedback_by_agreed_example", "agrees", "example_id"),
     )
@@ -321,6 +327,25 @@ class Erasure(SQLModel, table=True):
     occurred_at: datetime = Field(sa_column=_time())
 
 
+class Receipt(SQLModel, table=True):
+    """What an erasure deleted: counts, and nothing of what was said."""
+
+    event_id: str = Field(primary_key=True, description="The UserErased.")
+    user_key: str = Field(index=True)
+    predictions: int
+    feedback: int
+    examples: int
+    dead_letters: int
+    occurred_at: datetime = Field(sa_column=_time())
+
+
+class Taint(SQLModel, table=True):
+    """A version that learned from an erased user, and the request that shall replace it."""
+
+    version: str = Field(primary_key=True)
+    request_id: str = Field(primary_key=True)
+
+
 class DeadLetter(SQLModel, table=True):
     """Where a record that was put aside came from and why; the bytes stay on the topic."""
 
@@ -376,8 +401,20 @@ class Consumed(SQLModel, table=True):
     next_offset: int
 
 
-def open_database(url: str) -> Engine:
-    """An engine for SQLite (WAL, waiting 30 s for a lock) or Postgres. Tables are made by the recorder alone."""
+class Attempt(SQLModel, table=True):
+    """How often the recorder began at a record and did not get past it (see services.recorder.attempts)."""
+
+    topic: str = Field(primary_key=True)
+    partition: int = Field(primary_key=True)
+    offset: int
+    tries: int
+
+
+def open_database(url: str, erases: bool = False) -> Engine:
+    """An engine for SQLite (WAL, waiting 30 s for a lock) or Postgres. Tables are made by the recorder alone.
+
+    Who `erases` overwrites what it deletes, so that an erased user's bytes are not left in free pages.
+    """
     engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
     if engine.dialect.name == "sqlite":
 
@@ -389,6 +426,8 @@ def open_database(url: str) -> Engine:
             cursor.execute("PRAGMA busy_timeout=30000")
             cursor.execute(f"PRAGMA cache_size=-{CACHE_KB}")
             cursor.execute("PRAGMA temp_store=MEMORY")
+            if erases:
+                cursor.execute("PRAGMA secure_delete=ON")
             cursor.close()
 
     return engine

@@ -73,7 +73,9 @@ REVIEWS = Topic("reviews.v1", "subject id", 1, 365, (ReviewDecided,), ("collecto
 ERASURES = Topic("erasures.v1", "user_key", 1, None, (UserErased,), ("collector",))
 AUDITS = Topic("audits.v1", "instance", 1, 30, (EventsCounted,), ("collector", "predictor"))
 ERROR_SLICES = Topic("error-slices.v1", "model|slice", 1, None, (ErrorSliceUpdated, DriftDetected), ("aggregator",))
-TRAINING_REQUESTS = Topic("training-requests.v1", "model", 3, 30, (TrainingRequested,), ("aggregator", "collector"))
+TRAINING_REQUESTS = Topic(
+    "training-requests.v1", "model", 3, 30, (TrainingRequested,), ("aggregator", "collector", "recorder")
+)
 TRAINING_PROGRESS = Topic("training-progress.v1", "model", 3, 7, (TrainingProgressed,), ("trainer",))
 CANDIDATES = Topic("candidates.v1", "model", 3, 365, (CandidateTrained,), ("trainer",))
 VERDICTS = Topic("verdicts.v1", "model", 3, 365, (VerdictReached,), ("evaluator",))

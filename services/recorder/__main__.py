@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -11,8 +12,12 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 from sqlmodel import SQLModel
 
+from services.recorder.batch import SERVICE
+from services.recorder.chores import Chores
 from services.recorder.feed import Feed
-from services.recorder.intake import SERVICE, Intake
+from services.recorder.intake import Intake
+from services.recorder.quarantine import send_known
+from services.recorder.recording import Recording
 from services.recorder.settings import RecorderSettings
 from services.recorder.sql import lock
 from services.recorder.worker import Worker, recorded
@@ -33,7 +38,7 @@ def main() -> None:
     platform, settings = load(Platform), load(RecorderSettings)
     policies = read_policy(platform.policy_file)
     bus = Bus.of(platform)
-    engine = open_database(platform.database_url)
+    engine = open_database(platform.database_url, erases=True)
     with running(SERVICE, settings.host, settings.port) as (pulse, stopping):
         await_tables(engine, stopping)
         bus.await_topics(stopping)
@@ -42,10 +47,15 @@ def main() -> None:
         feed = Feed.open(bus, SERVICE, TOPICS, lambda: recorded(engine))
         with bus.publisher() as publisher:
             intake = Intake(bus, publisher, ArtifactStore(platform.artifacts_url))
+            recording = Recording(intake, engine, policies)
+            chores = Chores(engine, publisher, timedelta(hours=policies.defaults.trust.orphan_hours))
             worker = Worker(
-                feed, intake, engine, policies, pulse, stopping, settings.batch_size, settings.poll_ms / 1000
+                feed, recording, engine, pulse, stopping, chores, settings.batch_size, settings.poll_ms / 1000
             )
             try:
+                if sent := send_known(bus, publisher):
+                    structlog.get_logger().info("sent_from_quarantine", records=sent)
+                chores.at_start()
                 worker.run()
             finally:
                 feed.close()

@@ -18,6 +18,7 @@ from schemas.events import (
     CandidateTrained,
     Event,
     EventsCounted,
+    FeedbackReceived,
     ModelStateChanged,
     ReviewDecided,
     TrainingRequested,
@@ -36,20 +37,27 @@ from services.recorder import (
     labels,
     lineage,
     newcomers,
+    orphans,
+    rebuild,
     shelves,
     voices,
     window,
 )
 from services.recorder.accounting import Arrivals, Ends, Outcome
 from services.recorder.datasets import Imported
+from services.recorder.erasures import Erased
+from services.recorder.feed import Record
 from services.recorder.heads import Class, Newcomer
 from services.recorder.join import Joined
 from services.recorder.labels import Named
 from services.recorder.shelves import Letters
-from services.recorder.sql import lock, replace
+from services.recorder.sql import insert_new, lock, replace
+from shared import letters as letterbox
+from shared.envelope import Outgoing, seal
 from shared.policy import PolicyFile
-from shared.tables import Consumed, Example, FeedbackRow
+from shared.tables import Consumed, Example, FeedbackRow, Receipt
 
+SERVICE = "recorder"
 EventType = TypeVar("EventType", bound=Event)
 
 
@@ -57,7 +65,7 @@ EventType = TypeVar("EventType", bound=Event)
 class Batch:
     """What one poll brought: events, the datasets of their cards by event id, dead letters, and where to go on.
 
-    `arrivals` says which process accepted which event.
+    `arrivals` says which process accepted which event, `origins` which record an event (by its `id()`) came in.
     """
 
     events: tuple[Event, ...] = ()
@@ -65,6 +73,7 @@ class Batch:
     letters: Letters = field(default_factory=dict)
     offsets: tuple[Consumed, ...] = ()
     arrivals: Arrivals = field(default_factory=Arrivals)
+    origins: Mapping[int, Record] = field(default_factory=dict)
 
     def of(self, event_type: type[EventType]) -> list[EventType]:
         """The events of one type, in order."""
@@ -89,10 +98,11 @@ class Touched:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a batch came to: events under an id that another one had taken, and events by their outcome."""
+    """What a batch came to: events whose id another had taken, events by outcome, what to publish before the commit."""
 
     conflicts: int
     outcomes: Mapping[Outcome, int]
+    out: tuple[Outgoing, ...] = ()
 
 
 def record(connection: Connection, batch: Batch, policies: PolicyFile) -> Recorded:
@@ -102,18 +112,29 @@ def record(connection: Connection, batch: Batch, policies: PolicyFile) -> Record
     lines = lineage.lines(connection, _models_with_news(batch))
     facts.store(connection, batch.of(UserErased))
     said = [event for event in batch.events if not isinstance(event, UserErased)]
-    kept = erasures.screen(connection, said)
+    out = shelves.note(connection, batch.letters)
+    kept = _not_put_aside(connection, erasures.screen(connection, said))
     stored = facts.store(connection, kept, redaction=policies.privacy.redact)
-    shelves.note(connection, batch.letters, erasures.forgotten(connection, shelves.users(batch.letters.values())))
+    out += _conflict_letters(batch, stored)
     replace(connection, batch.offsets)
-    _erase(connection, batch, touched, policies)
+    out += _erase(connection, batch, touched, policies)
+    _forget(connection, erasures.remove(connection, _newly_orphaned(batch)), touched, policies)
     _register(connection, batch, touched)
     _join(connection, stored, touched, policies)
     outcomes = accounting.settle(connection, batch.arrivals, batch.of(EventsCounted), _ends(batch, kept, stored))
     _follow_versions(connection, batch, lines, touched)
     touched.examples |= {event.subject for event in batch.of(ReviewDecided) if event.subject_kind == "example"}
     _settle(connection, touched, policies)
-    return Recorded(len(stored.conflicts), outcomes)
+    return Recorded(len(stored.conflicts), outcomes, tuple(out))
+
+
+def _conflict_letters(batch: Batch, stored: facts.Stored) -> list[Outgoing]:
+    """The records whose id another event had taken; what it says under that id is kept, though not counted."""
+    return [
+        letterbox.write(batch.origins[id(event)], SERVICE, stored.reasons[id(event)], "The first event of an id holds.")
+        for event in stored.conflicts
+        if id(event) in batch.origins
+    ]
 
 
 def _ends(batch: Batch, kept: Iterable[Event], stored: facts.Stored) -> Ends:
@@ -124,20 +145,58 @@ def _ends(batch: Batch, kept: Iterable[Event], stored: facts.Stored) -> Ends:
     return Ends(stored.events | erasing, left_out, conflicts)
 
 
-def _erase(connection: Connection, batch: Batch, touched: Touched, policies: PolicyFile) -> None:
-    users = {event.user_key for event in batch.of(UserErased)}
-    if not users:
-        return
-    lost = erasures.erase(connection, users)
+def _not_put_aside(connection: Connection, events: list[Event]) -> list[Event]:
+    """The events but for feedback that was put aside as an orphan."""
+    gone = orphans.put_aside(connection, [one.event_id for one in events if isinstance(one, FeedbackReceived)])
+    return [event for event in events if event.event_id not in gone] if gone else events
+
+
+def _newly_orphaned(batch: Batch) -> set[str]:
+    """The feedback that the batch's letters put aside as orphans."""
+    return {
+        one.event_id
+        for one in batch.letters.values()
+        if one is not None and one.reason == orphans.ORPHAN and one.event_id and not one.redriven
+    }
+
+
+def _erase(connection: Connection, batch: Batch, touched: Touched, policies: PolicyFile) -> list[Outgoing]:
+    """Forget users; what takes their dead letters back, and asks for versions that do not hold them."""
+    out: list[Outgoing] = []
+    for event in batch.of(UserErased):
+        until = erasures.forgotten(connection, [event.user_key])[event.user_key]
+        lost = erasures.erase(connection, event.user_key, until)
+        asked = rebuild.requests(connection, event, lost.examples)
+        examples = _forget(connection, lost, touched, policies)
+        letters = shelves.erase(connection, event.user_key, until)
+        counts = Receipt(
+            **event.model_dump(include={"event_id", "user_key", "occurred_at"}),
+            predictions=lost.predictions,
+            feedback=lost.feedback,
+            examples=examples,
+            dead_letters=len(letters),
+        )
+        insert_new(connection, [counts])
+        out += [*letters, *map(seal, asked)]
+    return out
+
+
+def _forget(connection: Connection, lost: Erased, touched: Touched, policies: PolicyFile) -> int:
+    """Look again at what lost a vote; how many examples are gone."""
+    if not lost.examples:
+        return 0
+    before = examples.count(connection, lost.examples)
     known = heads.forget(connection, lost.examples)
     touched.classes |= known.classes
     touched.models |= {model for model, _ in known.classes}
     touched.examples |= lost.examples | caps.recount(connection, lost.days, policies)
     touched.examples |= voices.examples_of(connection, lost.days)
     touched.doubtful |= lost.labels
+    return before - examples.count(connection, lost.examples)
 
 
 def _register(connection: Connection, batch: Batch, touched: Touched) -> None:
+    rebuild.mark(connection, batch.of(TrainingRequested))
     requests = [event for event in batch.of(TrainingRequested) if event.card is not None]
     datasets.note_states(connection, batch.of(ModelStateChanged))
     if not requests:

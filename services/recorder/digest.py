@@ -1,7 +1,8 @@
 """The digest of all that was recorded: equal databases have equal digests, however they came about.
 
-`consumed` is left out (a replay may stand elsewhere), and so is `ledger` (it counts what came in which order); no table
-holds the time of recording.
+Left out is what tells how events came, not what is known: `consumed` and `attempt` (a replay may stand elsewhere),
+`ledger` (it counts in which order things came), and `receipt` (a replay that knows of an erasure stores nothing that it
+could then erase and count). No table holds the time of recording.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from sqlalchemy import Engine, select
 from sqlmodel import SQLModel
 
 from schemas.events import in_utc
-from shared.tables import Consumed, LedgerRow
+from shared.tables import Attempt, Consumed, LedgerRow, Receipt
 
-LEFT_OUT = {Consumed.__tablename__, LedgerRow.__tablename__}
+LEFT_OUT = {table.__tablename__ for table in (Attempt, Consumed, LedgerRow, Receipt)}
 
 
 def digest(engine: Engine) -> str:

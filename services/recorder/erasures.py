@@ -20,11 +20,13 @@ from shared.tables import Erasure, FeedbackRow, Prediction
 
 @dataclass(frozen=True)
 class Erased:
-    """What lost a vote: examples, users' days, and labels."""
+    """What lost a vote: examples, users' days, and labels; and how many rows went."""
 
     examples: frozenset[str] = frozenset()
     days: frozenset[Day] = frozenset()
     labels: frozenset[Named] = frozenset()
+    predictions: int = 0
+    feedback: int = 0
 
 
 def screen(connection: Connection, events: Sequence[Event]) -> list[Event]:
@@ -39,25 +41,40 @@ def screen(connection: Connection, events: Sequence[Event]) -> list[Event]:
     return [event for event in events if event.event_id not in gone]
 
 
-def erase(connection: Connection, users: Iterable[str]) -> Erased:
-    """Delete what these users said until their erasure, and make others' feedback on their predictions orphans."""
+def erase(connection: Connection, user: str, until: datetime) -> Erased:
+    """Delete what a user said until a moment, and make others' feedback on the user's predictions orphans."""
+    own = (col(FeedbackRow.user_key) == user) & (col(FeedbackRow.occurred_at) <= until)
+    asked = (col(Prediction.user_key) == user) & (col(Prediction.occurred_at) <= until)
+    predictions = list(connection.execute(select(col(Prediction.prediction_id)).where(asked)).scalars())
+    lost = list(_joined(connection, own))
+    deleted = connection.execute(delete(FeedbackRow).where(own)).rowcount
+    for ids in chunks(predictions):
+        others = col(FeedbackRow.prediction_id).in_(ids) & col(FeedbackRow.model).is_not(None)
+        lost += _joined(connection, others)
+        blank = dict.fromkeys((*JOINED_COLUMNS, "agrees"))
+        connection.execute(update(FeedbackRow).where(others).values(blank))
+        connection.execute(delete(Prediction).where(col(Prediction.prediction_id).in_(ids)))
+    return _erased(lost, len(predictions), deleted)
+
+
+def remove(connection: Connection, event_ids: Iterable[str]) -> Erased:
+    """Delete some feedback, whoever said it."""
     lost: list[Row[Any]] = []
-    for user, until in forgotten(connection, users).items():
-        own = (col(FeedbackRow.user_key) == user) & (col(FeedbackRow.occurred_at) <= until)
-        asked = (col(Prediction.user_key) == user) & (col(Prediction.occurred_at) <= until)
-        predictions = list(connection.execute(select(col(Prediction.prediction_id)).where(asked)).scalars())
-        lost += _joined(connection, own)
-        connection.execute(delete(FeedbackRow).where(own))
-        for ids in chunks(predictions):
-            others = col(FeedbackRow.prediction_id).in_(ids) & col(FeedbackRow.model).is_not(None)
-            lost += _joined(connection, others)
-            blank = dict.fromkeys((*JOINED_COLUMNS, "agrees"))
-            connection.execute(update(FeedbackRow).where(others).values(blank))
-            connection.execute(delete(Prediction).where(col(Prediction.prediction_id).in_(ids)))
+    deleted = 0
+    for ids in chunks(event_ids):
+        these = col(FeedbackRow.event_id).in_(ids)
+        lost += _joined(connection, these)
+        deleted += connection.execute(delete(FeedbackRow).where(these)).rowcount
+    return _erased(lost, 0, deleted)
+
+
+def _erased(lost: Sequence[Row[Any]], predictions: int, feedback: int) -> Erased:
     return Erased(
         frozenset(row.example_id for row in lost),
         frozenset(Day(row.model, row.user_key, row.occurred_at.astimezone(UTC).date()) for row in lost if row.user_key),
         frozenset((row.model, row.target) for row in lost if row.target is not None),
+        predictions,
+        feedback,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 from sqlmodel import col
 
 from services.recorder import evidence, labels, voices
@@ -36,6 +36,12 @@ def judge(
     for one in known:
         case = Case(one.origin, one.side, one.graduated, one.vouched, one.votes, one.ruling, allowed.get(one.model))
         yield one, curate(case, trusted.get(one.id, {}), policies.of(one.model).trust)
+
+
+def count(connection: Connection, ids: Iterable[str]) -> int:
+    """How many of these examples there are."""
+    known = select(func.count()).select_from(Example)
+    return sum(connection.execute(known.where(col(Example.id).in_(some))).scalar_one() for some in chunks(ids))
 
 
 def _curate(connection: Connection, known: Sequence[Evidence], policies: PolicyFile) -> set[Named]:

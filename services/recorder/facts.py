@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, inspect
 from sqlmodel import SQLModel
@@ -63,6 +63,7 @@ class Stored:
     events: frozenset[str]
     repeats: tuple[Said, ...] = ()
     conflicts: tuple[Said, ...] = ()
+    reasons: Mapping[int, str] = field(default_factory=dict)
 
 
 def store(connection: Connection, events: Sequence[Event], redaction: bool = True) -> Stored:
@@ -84,6 +85,7 @@ def store(connection: Connection, events: Sequence[Event], redaction: bool = Tru
         frozenset(written),
         tuple(said.repeats),
         tuple(said.conflicts),
+        said.reasons,
     )
 
 

@@ -38,6 +38,7 @@ class Sorted:
     feedback: list[Fresh[FeedbackReceived]] = field(default_factory=list)
     repeats: list[Said] = field(default_factory=list)
     conflicts: list[Said] = field(default_factory=list)
+    reasons: dict[int, str] = field(default_factory=dict)  # of the conflicts, by the event's `id()`
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def sort(connection: Connection, events: Sequence[Event]) -> Sorted:
             found.repeats.append(event)
         else:
             found.conflicts.append(event)
+            found.reasons[id(event)] = "id_conflict" if event.event_id in taken.events else "prediction_id_taken"
     return found
 
 

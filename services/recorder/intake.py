@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from schemas.events import Event, TrainingRequested
 from services.recorder import shelves
 from services.recorder.accounting import Arrivals
-from services.recorder.batch import Batch
+from services.recorder.batch import SERVICE, Batch
 from services.recorder.datasets import Imported, read_card
 from services.recorder.feed import Polled, Record
 from shared.artifacts import ArtifactStore
-from shared.envelope import INSTANCE, unseal
+from shared.envelope import INSTANCE, Outgoing, unseal
 from shared.errors import ArtifactError, InvalidEventError
 from shared.kafka import Bus, Publisher
 from shared.letters import is_kept, read, shelf
@@ -21,7 +21,6 @@ from shared.observe import EVENTS_IN
 from shared.tables import Consumed, DeadLetter
 from shared.topics import DEAD_LETTERS, QUARANTINE, Topic
 
-SERVICE = "recorder"
 SHELVES = (DEAD_LETTERS, QUARANTINE)
 
 
@@ -33,14 +32,15 @@ class Draft:
     datasets: dict[str, Imported] = field(default_factory=dict)
     letters: dict[str, DeadLetter | None] = field(default_factory=dict)
     arrivals: Arrivals = field(default_factory=Arrivals)
+    origins: dict[int, Record] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Intake:
-    """Reads what a poll brought."""
+    """Reads what a poll brought. Without a publisher it is a replay, in which nothing is published."""
 
     bus: Bus
-    publisher: Publisher
+    publisher: Publisher | None
     artifacts: ArtifactStore
 
     def take(self, polled: Polled) -> Batch:
@@ -60,7 +60,7 @@ class Intake:
         offsets = [
             Consumed(topic=part.topic, partition=part.partition, next_offset=end(polled[part])) for part in polled
         ]
-        return Batch(tuple(draft.events), draft.datasets, draft.letters, tuple(offsets), draft.arrivals)
+        return Batch(tuple(draft.events), draft.datasets, draft.letters, tuple(offsets), draft.arrivals, draft.origins)
 
     def _open(self, record: Record, topic: Topic, draft: Draft) -> None:
         try:
@@ -73,12 +73,34 @@ class Intake:
             self._put_aside(record, "artifact_missing", str(error), draft.arrivals)
         else:
             draft.events.append(event)
+            draft.origins[id(event)] = record
             if instance := instance_of(record):
                 draft.arrivals.event(instance, event)
             EVENTS_IN.labels(SERVICE, type(event).__name__).inc()
 
-    def _put_aside(self, record: Record, reason: str, detail: str, arrivals: Arrivals) -> None:
-        self.publisher.dead_letter(record, SERVICE, reason, detail)
+    def without(self, record: Record, reason: str, detail: str, attempts: int) -> Batch:
+        """The batch that is left of a record when it is put aside: where to go on.
+
+        Raises:
+            UnavailableError: the dead letter could not be written.
+        """
+        arrivals = Arrivals()
+        self._put_aside(record, reason, detail, arrivals, attempts)
+        offset = Consumed(topic=record.topic, partition=record.partition, next_offset=record.offset + 1)
+        return Batch(offsets=(offset,), arrivals=arrivals)
+
+    def publish(self, out: Sequence[Outgoing]) -> None:
+        """Send what follows from a batch.
+
+        Raises:
+            UnavailableError: it is not known to be durable.
+        """
+        if self.publisher is not None and out:
+            self.publisher.send(*out)
+
+    def _put_aside(self, record: Record, reason: str, detail: str, arrivals: Arrivals, attempts: int = 1) -> None:
+        if self.publisher is not None:
+            self.publisher.dead_letter(record, SERVICE, reason, detail, attempts)
         if (instance := instance_of(record)) and is_kept(reason, SERVICE):
             arrivals.put_aside(instance, occurred_at(record), "quarantined" if shelf(reason) is QUARANTINE else "dead")
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import Connection, delete
-from sqlmodel import col
+from sqlmodel import Session, col, select
 
+from services.recorder.erasures import forgotten
 from services.recorder.sql import chunks, replace
-from shared.letters import Letter
+from shared.envelope import Outgoing
+from shared.letters import Letter, tombstone
 from shared.tables import DeadLetter
+from shared.topics import DEAD_LETTERS, QUARANTINE
 
 Letters = Mapping[str, DeadLetter | None]  # by id; None: it was taken back
 
@@ -36,23 +39,33 @@ def row(letter: Letter) -> DeadLetter:
     )
 
 
-def note(connection: Connection, letters: Letters, erased: Mapping[str, datetime]) -> list[DeadLetter]:
+def note(connection: Connection, letters: Letters) -> list[Outgoing]:
     """Write the newest letters and delete those that were taken back.
 
-    `erased` tells until when each erased user is forgotten. Returns the letters that must be taken back: what such a
-    user said until then.
+    Returns what takes back the letters that hold what an erased user said before the erasure.
     """
+    if not letters:
+        return []
+    erased = forgotten(connection, {one.user_key for one in letters.values() if one and one.user_key})
     kept = [one for one in letters.values() if one is not None and not _is_erased(one, erased)]
     replace(connection, kept)
     gone = letters.keys() - {one.id for one in kept}
     for ids in chunks(gone):
         connection.execute(delete(DeadLetter).where(col(DeadLetter.id).in_(ids)))
-    return [one for one in letters.values() if one is not None and one.id in gone]
+    return [_taken_back(one) for one in letters.values() if one is not None and one.id in gone]
 
 
-def users(letters: Iterable[DeadLetter | None]) -> set[str]:
-    """The users whose words are in the letters."""
-    return {one.user_key for one in letters if one is not None and one.user_key is not None}
+def erase(connection: Connection, user: str, until: datetime) -> list[Outgoing]:
+    """Delete the letters that hold what a user said until a moment; what takes them back from their topics."""
+    query = select(DeadLetter).where(col(DeadLetter.user_key) == user)
+    gone = [one for one in Session(connection).scalars(query) if _is_erased(one, {user: until})]
+    for ids in chunks(one.id for one in gone):
+        connection.execute(delete(DeadLetter).where(col(DeadLetter.id).in_(ids)))
+    return [_taken_back(one) for one in gone]
+
+
+def _taken_back(letter: DeadLetter) -> Outgoing:
+    return tombstone(letter.id, QUARANTINE if letter.quarantined else DEAD_LETTERS)
 
 
 def _is_erased(letter: DeadLetter, erased: Mapping[str, datetime]) -> bool:

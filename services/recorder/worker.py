@@ -8,29 +8,27 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import structlog
-from prometheus_client import Counter
 from sqlalchemy import Engine, select
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import col
 
 from services.recorder import gauges
-from services.recorder.batch import Batch, record
-from services.recorder.feed import Feed, Part
-from services.recorder.intake import SERVICE, Intake
+from services.recorder.attempts import MOST, Attempts
+from services.recorder.batch import SERVICE
+from services.recorder.chores import Chores
+from services.recorder.feed import Feed, Part, Polled, Record
+from services.recorder.recording import Recording, is_away, parted
 from shared.crash import crash_point
 from shared.errors import UnavailableError
 from shared.observe import HANDLE_SECONDS, LAG, Pulse
-from shared.policy import PolicyFile
 from shared.tables import Consumed
 
 BACKOFF_S = (0.2, 5.0)  # first and longest wait for a database that is away; far below max.poll.interval.ms
 TELL_S = 1.0
-CONFLICTS = Counter("learnback_id_conflicts_total", "Events whose id another one had taken")
-TRANSIENT = (OperationalError, InterfaceError, UnavailableError)
 
 log = structlog.get_logger()
 
@@ -40,32 +38,40 @@ class Worker:
     """The loop and what it works with; the fields are the test seams."""
 
     feed: Feed
-    intake: Intake
+    recording: Recording
     engine: Engine
-    policies: PolicyFile
     pulse: Pulse
     stopping: threading.Event
+    chores: Chores
     batch_size: int = 1000
     poll_s: float = 0.1
     backoff_s: float = BACKOFF_S[0]
     told_at: float = 0.0
+    attempts: Attempts = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Know how far a suspect batch may reach."""
+        self.attempts = Attempts(self.engine, self.batch_size)
 
     def run(self) -> None:
         """Record until asked to stop; a batch that has begun is finished."""
         while not self.stopping.is_set():
             try:
                 self.turn()
-            except TRANSIENT as error:
+            except (DBAPIError, UnavailableError) as error:
+                if not is_away(error):
+                    raise
                 self._back_off(error)
             else:
                 self.backoff_s = BACKOFF_S[0]
-        self._tell(every_s=0)
+        self.attempts.forgive()
+        self.feed.tell_kafka()
 
     def turn(self) -> None:
         """Poll once and record what came.
 
         Raises:
-            OperationalError, InterfaceError, UnavailableError: SQL or Kafka is away; nothing was recorded.
+            DBAPIError, UnavailableError: SQL or Kafka is away; what was not recorded is read again.
         """
         self.pulse.touch()
         polled = self.feed.poll(self.batch_size, self.poll_s)
@@ -73,20 +79,27 @@ class Worker:
         if polled:
             crash_point("recorder.after_poll")
             with HANDLE_SECONDS.labels(SERVICE).time():
-                self._record(self.intake.take(polled))
-        self._tell(TELL_S)
+                self._record(polled)
+            if self.recording.erased:
+                self.recording.erased = False
+                self.chores.after_erasure()
+        self._tell()
 
-    def _record(self, batch: Batch) -> None:
-        with self.engine.connect() as connection:
-            made = record(connection, batch, self.policies)
-            crash_point("recorder.before_commit")
-            connection.commit()
-        crash_point("recorder.after_commit")
-        gauges.show_recorded(batch.arrivals, made.outcomes, datetime.now(UTC))
-        self.feed.advance({Part(one.topic, one.partition): one.next_offset for one in batch.offsets})
-        if made.conflicts:
-            CONFLICTS.inc(made.conflicts)
-            log.warning("id_taken", events=made.conflicts)
+    def _record(self, polled: Polled) -> None:
+        if self.attempts.begin(polled):
+            for records in polled.values():
+                for one in records:
+                    self._record_alone(one)
+        else:
+            self.recording.take(polled)
+        self.attempts.past(polled)
+        self.feed.advance(self.recording.places)
+
+    def _record_alone(self, one: Record) -> None:
+        if (tries := self.attempts.tried(one)) >= MOST:
+            self.recording.put_aside(one, tries, "the recorder died of it")
+        else:
+            self.recording.take(parted([one]))
 
     def _back_off(self, error: Exception) -> None:
         """Wait, then read again from where SQL stands."""
@@ -96,13 +109,15 @@ class Worker:
         self.backoff_s = min(self.backoff_s * 2, BACKOFF_S[1])
         self.feed.rewind()
 
-    def _tell(self, every_s: float) -> None:
+    def _tell(self) -> None:
         """Show our place and lag to those who watch the group, and whether the ledger balances."""
-        if time.monotonic() - self.told_at < every_s:
+        if time.monotonic() - self.told_at < TELL_S:
             return
         self.told_at = time.monotonic()
-        for topic, events in self.feed.tell_kafka().items():
+        lag = self.feed.tell_kafka()
+        for topic, events in lag.items():
             LAG.labels(SERVICE, topic).set(events)
+        self.chores.turn(self.recording.newest, caught_up=not any(lag.values()))
         now = datetime.now(UTC)
         gauges.show_balance(self.engine, now, self.feed.read_until(now))
 

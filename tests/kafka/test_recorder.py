@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, SQLModel
 
 from schemas.events import Dataset, Event, EventQuarantined, ModelCard, TrainingRequested, UserErased
+from services.recorder.chores import Chores
 from services.recorder.digest import digest
 from services.recorder.feed import Feed
 from services.recorder.intake import Intake
+from services.recorder.recording import Recording
 from services.recorder.worker import Worker, recorded
 from shared.artifacts import ArtifactStore
 from shared.datasets import Row, store_dataset
@@ -223,7 +226,9 @@ def worker(place: Place, engine: Engine) -> Iterator[Worker]:
     feed = Feed.open(place.bus, "recorder", TOPICS, lambda: recorded(engine))
     with place.bus.publisher() as publisher:
         intake = Intake(place.bus, publisher, place.artifacts)
-        one = Worker(feed, intake, engine, PolicyFile(), Pulse(), threading.Event(), poll_s=0.05)
+        chores = Chores(engine, publisher, timedelta(hours=24))
+        recording = Recording(intake, engine, PolicyFile())
+        one = Worker(feed, recording, engine, Pulse(), threading.Event(), chores, poll_s=0.05)
         thread = threading.Thread(target=one.run)
         thread.start()
         try:

@@ -1,0 +1,76 @@
+"""What the recorder does between two batches: puts overdue orphans aside, and sees to it that erased bytes are gone.
+
+A deleted row's bytes are overwritten at once (`secure_delete`), but copies stay in SQLite's write-ahead log until it is
+cut, and a letter that was taken back stays in Kafka's newest segment until something is written after it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import Engine, func, select
+
+from services.recorder import orphans
+from shared.kafka import Publisher
+from shared.letters import tombstone
+from shared.observe import DEAD_LETTERED
+from shared.tables import Erasure
+from shared.topics import DEAD_LETTERS, QUARANTINE
+
+ROLL_AFTER_S = (
+    7.0,
+    20.0,
+)  # what is written 5 s after a segment began closes it; the second is for a slow one
+ROLL = "roll"  # the key of a record that says nothing
+
+
+@dataclass
+class Chores:
+    """The chores of one process. `patience` is how long feedback waits for its prediction, by the events' own time."""
+
+    engine: Engine
+    publisher: Publisher
+    patience: timedelta
+    rolls: list[float] = field(default_factory=list)
+    to_cut: bool = False
+
+    def at_start(self) -> None:
+        """Finish what an erasure before a crash may have left undone."""
+        with self.engine.connect() as connection:
+            if connection.execute(select(func.count()).select_from(Erasure)).scalar_one():
+                self.after_erasure()
+
+    def after_erasure(self) -> None:
+        """Somebody was erased a moment ago."""
+        self.to_cut = self.engine.dialect.name == "sqlite"
+        self.rolls = [time.monotonic() + after for after in ROLL_AFTER_S]
+
+    def turn(self, newest: datetime | None, caught_up: bool) -> None:
+        """Do what is due. `newest` is the latest event of the log so far.
+
+        Raises:
+            UnavailableError, DBAPIError: Kafka or SQL is away; it is done the next time.
+        """
+        if newest is not None and caught_up:
+            self._put_orphans_aside(newest)
+        if self.to_cut:
+            self.to_cut = not self._cut()
+        if self.rolls and time.monotonic() >= self.rolls[0]:
+            self.publisher.send(tombstone(ROLL, DEAD_LETTERS), tombstone(ROLL, QUARANTINE))
+            self.rolls.pop(0)
+
+    def _put_orphans_aside(self, newest: datetime) -> None:
+        """Only of a log that is read to its end: the prediction could be what comes next."""
+        with self.engine.connect() as connection:
+            out = orphans.overdue(connection, self.publisher.bus, newest, self.patience)
+        if out:
+            self.publisher.send(*out)
+            DEAD_LETTERED.labels("recorder", orphans.ORPHAN).inc(len(out))
+
+    def _cut(self) -> bool:
+        """Empty the write-ahead log; False while a reader still needs it."""
+        with self.engine.connect() as connection:
+            busy, _, _ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+        return not busy
