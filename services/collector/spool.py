@@ -99,7 +99,8 @@ class Spool:
 
     async def remove(self, spooled: Sequence[Spooled]) -> None:
         """Take out events that the broker has."""
-        self._events -= await self._do(lambda file: file.remove(spooled))
+        removed = await self._do(lambda file: file.remove(spooled))
+        self._events -= removed  # after the wait: others count meanwhile
 
     async def erase(self, user_key: str) -> int:
         """Remove a user's events, every byte of them; returns how many there were."""

@@ -44,6 +44,16 @@ async def test_what_many_requests_put_comes_back_in_order_after_a_restart(tmp_pa
     await spool.close()
 
 
+async def test_what_comes_while_it_is_drained_is_counted(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.db", LIMIT)
+    await spool.put([record(number) for number in range(10)], [None] * 10)
+    found = await spool.head(10)
+    draining = asyncio.ensure_future(spool.remove(found))
+    await asyncio.gather(*(spool.put([record(number)], [None]) for number in range(10, 15)), draining)
+    assert spool.events == len(await spool.head(100)) == 5
+    await spool.close()
+
+
 async def test_a_request_that_does_not_fit_leaves_nothing(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool.db", LIMIT)
     await spool.put([record(0)], [None])
