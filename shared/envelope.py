@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from schemas.events import EVENTS, Event, EventQuarantined, in_utc
 from shared.errors import InvalidEventError
@@ -73,8 +74,8 @@ def unseal(value: bytes | None, headers: Iterable[tuple[str, bytes]], topic: Top
     A record without `ce_type` on a topic with a single event is read as that event.
 
     Raises:
-        InvalidEventError: `null_value`, `unknown_type`, `unknown_version` (a newer Learnback may know it) or
-            `schema_error`; the detail names fields, never values.
+        InvalidEventError: `null_value`, `unknown_type`, `unknown_version` (a newer Learnback may know it),
+            `decode_error` (no JSON) or `schema_error`; the detail names fields, never values.
     """
     if value is None:
         raise InvalidEventError("null_value", "The record has no value.")
@@ -93,7 +94,8 @@ def unseal(value: bytes | None, headers: Iterable[tuple[str, bytes]], topic: Top
     try:
         return event_type.model_validate_json(value)
     except ValidationError as error:
-        raise InvalidEventError("schema_error", describe(error)) from None
+        code = "decode_error" if any(one["type"] == "json_invalid" for one in _rules(error)) else "schema_error"
+        raise InvalidEventError(code, describe(error)) from None
 
 
 def _major(value: bytes, schema: str | None) -> int:
@@ -123,7 +125,10 @@ def content_of(event: Event) -> str:
 
 def describe(error: ValidationError) -> str:
     """Field paths and rules that a validation broke, without a byte of what was sent."""
-    problems = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(
-        f"{'.'.join(str(part) for part in item['loc']) or 'body'}: {item['type']}" for item in problems[:5]
+        f"{'.'.join(str(part) for part in item['loc']) or 'body'}: {item['type']}" for item in _rules(error)[:5]
     )
+
+
+def _rules(error: ValidationError) -> list[ErrorDetails]:
+    return error.errors(include_url=False, include_context=False, include_input=False)

@@ -108,7 +108,7 @@ def test_poison_goes_aside_with_where_it_came_from(bus: Bus) -> None:
     assert headers["x-dlq-topic"] == bus.name(FEEDBACK)
     assert headers["x-dlq-offset"] == "0"
     assert headers["x-dlq-service"] == "tester"
-    assert headers["x-dlq-reason"] == "schema_error"
+    assert headers["x-dlq-reason"] == "decode_error"
     assert "swordfish" not in "".join(headers.values())
 
 

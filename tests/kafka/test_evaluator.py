@@ -163,7 +163,7 @@ def test_poison_is_put_aside_and_the_next_candidate_is_judged(stage: Stage) -> N
     with evaluator(stage):
         assert judged(stage, v0).outcome == "promote"
     # What says nothing is passed over.
-    assert stage.dead_letters() == [("evaluator", "schema_error", 0), ("evaluator", "schema_error", 1)]
+    assert stage.dead_letters() == [("evaluator", "decode_error", 0), ("evaluator", "schema_error", 1)]
 
 
 def test_the_tests_of_a_reign_are_counted_across_restarts_and_then_a_person_must_decide(stage: Stage) -> None:

@@ -141,7 +141,7 @@ def test_poison_on_every_topic_is_put_aside_and_the_next_message_is_recorded(pla
         until(lambda: place.count(Prediction) == 0)
     letters = place.rows(DeadLetter)
     assert {row.topic for row in letters} == {place.bus.name(topic) for topic in topics}
-    assert {row.reason for row in letters} == {"schema_error", "unknown_type"}
+    assert {row.reason for row in letters} == {"decode_error", "schema_error", "unknown_type"}
     assert {row.service for row in letters} == {"recorder"}
     assert len({row.id for row in letters}) == len(letters)
     process.send_signal(signal.SIGTERM)

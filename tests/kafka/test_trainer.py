@@ -84,7 +84,7 @@ def test_poison_is_put_aside_and_the_next_request_is_answered(stage: Stage) -> N
     with trainer(stage):
         until(lambda: told(stage, "r-after") == ["started", "skipped"])
     # What says nothing is passed over.
-    assert stage.dead_letters() == [("trainer", "schema_error", 0), ("trainer", "schema_error", 1)]
+    assert stage.dead_letters() == [("trainer", "decode_error", 0), ("trainer", "schema_error", 1)]
 
 
 def test_a_request_that_leads_nowhere_is_skipped_with_the_reason(stage: Stage) -> None:

@@ -44,9 +44,9 @@ def test_a_topic_with_one_event_needs_no_type() -> None:
     ("value", "headers", "code"),
     [
         (None, [], "null_value"),
-        (b"", [], "schema_error"),
-        (b"not json", [], "schema_error"),
-        (b"\xff\xfe", [], "schema_error"),
+        (b"", [], "decode_error"),
+        (b"not json", [], "decode_error"),
+        (b"\xff\xfe", [], "decode_error"),
         (b"[]", [], "schema_error"),
         (b"{}", [("ce_type", b"UserErased")], "unknown_type"),
         (b"{}", [("ce_type", b"\xff")], "unknown_type"),
