@@ -27,12 +27,13 @@ RATE = 330.0  # of which two thirds are new: more than 200,000 accepted in 20 mi
 @click.option("--seed", type=int, help="Of everything that is drawn. Drawn itself when absent, and printed.")
 @click.option("--rate", default=RATE, show_default=True, help="Events tried a second, repeats included.")
 @click.option("--fault-every", default=FAULT_EVERY_S, show_default=True, help="Seconds between faults on average.")
+@click.option("--cases", default=10_000, show_default=True, help="Hostile requests after the faults.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep everything in this new folder, to look into it.")
 def main(
-    minutes: float, file: Path | None, seed: int | None, rate: float, fault_every: float, keep: Path | None
+    minutes: float, file: Path | None, seed: int | None, rate: float, fault_every: float, cases: int, keep: Path | None
 ) -> None:
     """Break everything at random, and prove that nothing is lost and nothing is there twice."""
-    plan = Plan(minutes, random.SystemRandom().randrange(2**32) if seed is None else seed, rate, fault_every)
+    plan = Plan(minutes, random.SystemRandom().randrange(2**32) if seed is None else seed, rate, fault_every, cases)
     print(f"seed {plan.seed}", flush=True)
     try:
         with ExitStack() as held:

@@ -8,7 +8,7 @@ import itertools
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -94,9 +94,10 @@ class Clients:
         deadline = time.monotonic() + timeout_s
         items = {item.unit: item for _, _, item in self._due if item.unit in self._unsure}
         while items and time.monotonic() < deadline:
-            for item in list(items.values()):
-                await self._room.acquire()
-                await self._send([item])
+            async with asyncio.TaskGroup() as tasks:
+                for part in _parts(list(items.values())):
+                    await self._room.acquire()
+                    tasks.create_task(self._send(part))
             items = {unit: item for unit, item in items.items() if unit in self._unsure}
         self._poisoner.flush()
         return len(items)
@@ -156,6 +157,8 @@ class Clients:
             self.counts.unknown += item.unit not in self._unsure
             self._unsure.add(item.unit)
             self._schedule(now + self._chance.uniform(0.5, 3), item)
+        elif outcome.http is not None and outcome.http not in UNAVAILABLE:
+            self._unsure.discard(item.unit)  # a definite no: a conflicting content is known under this id
         elif item.unit in self._unsure or self._chance.random() >= GIVEN_UP:
             self._schedule(now + self._chance.uniform(0.5, 3), item)
 
@@ -208,6 +211,14 @@ class Clients:
         self.counts.statuses[f"predict {outcome.status} {outcome.http or ''}".strip()] += 1
         if outcome.status == "ok" and (answer["solicit"] or answer["output"] != row.label):
             self._schedule(time.monotonic() + 0.5, self._story.correction(prediction_id, row.label, user))
+
+
+def _parts(items: list[Item]) -> Iterator[list[Item]]:
+    """The items in lists that one request can take."""
+    for route in sorted({item.route for item in items}):
+        mine = [item for item in items if item.route == route]
+        for start in range(0, len(mine), MOST):
+            yield mine[start : start + MOST]
 
 
 def outcomes_of(status: int | str, answer: Any, count: int) -> list[Outcome]:

@@ -6,6 +6,7 @@ import re
 import time
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from sqlalchemy import create_engine, select
 from sqlmodel import col
@@ -18,16 +19,28 @@ from shared.topics import TOPICS
 
 CALM_S = 3.0  # nothing moves for this long: dead letters that the last records led to have been read too
 POLL_S = 0.25
-SPOOLED = re.compile(r"^learnback_spool_bytes(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
+SPOOLED = re.compile(r"^learnback_spool_events ([-0-9.e+]+)$", re.MULTILINE)
 
 
-def drained(here: Installation, timeout_s: float) -> float:
-    """Wait until every program is ready, the spool is empty and the recorder has read everything; returns the seconds.
+@dataclass(frozen=True)
+class Drain:
+    """How long it took; `problem` says what did not come to rest in time."""
 
-    Raises:
-        FatalError: it did not come to rest in time; says what was left.
-    """
+    seconds: float
+    problem: str | None = None
+
+
+def drain(here: Installation, timeout_s: float) -> Drain:
+    """Wait until every program is ready, the spool is empty and the recorder has read everything."""
     start = time.monotonic()
+    try:
+        _drained(here, start, timeout_s)
+    except FatalError as error:
+        return Drain(time.monotonic() - start, str(error))
+    return Drain(time.monotonic() - start)
+
+
+def _drained(here: Installation, start: float, timeout_s: float) -> None:
     _await(lambda: all(map(is_ready, here.programs.values())), start + timeout_s, "not every program became ready")
     _await(lambda: spooled(here) == 0, start + timeout_s, "the collector's spool did not become empty")
     calm_since: float | None = None
@@ -36,14 +49,15 @@ def drained(here: Installation, timeout_s: float) -> float:
             raise FatalError(f"The recorder did not catch up within {timeout_s:.0f} s: {lag(here)} records are left.")
         calm_since = None if lag(here) else calm_since or time.monotonic()
         time.sleep(POLL_S)
-    return time.monotonic() - start
 
 
 def spooled(here: Installation) -> float:
-    """Bytes in the collector's spool."""
+    """Events in the collector's spool."""
     with urllib.request.urlopen(f"{here.ports.url('collector')}/metrics", timeout=5) as answer:  # noqa: S310
         found = SPOOLED.search(answer.read().decode())
-    return float(found.group(1)) if found else 0.0
+    if found is None:
+        raise FatalError("The collector does not say how many events are in its spool.")
+    return float(found.group(1))
 
 
 def lag(here: Installation) -> int:

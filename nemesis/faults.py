@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -11,7 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import psutil
@@ -98,7 +99,13 @@ class Breaker:
                 self._broker_at = time.monotonic()
                 self._broker_back.set()
             self._recovering.discard(victim)
-        self.faults.append(Fault(at, victim, kind, recovery))
+        self._note(Fault(at, victim, kind, recovery))
+
+    def _note(self, fault: Fault) -> None:
+        """Keep it for the report, and at once for whoever looks into a run that goes wrong."""
+        self.faults.append(fault)
+        with (self._here.run.root / "faults.jsonl").open("a") as file:
+            file.write(json.dumps(asdict(fault)) + "\n")
 
     def _strike(self, pid: int, kind: FaultKind) -> None:
         with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):

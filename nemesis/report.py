@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from nemesis.checker import Verdict
+from nemesis.drain import Drain
 from nemesis.faults import BROKER, Fault, slowest
+from nemesis.hostile import Hostile
 
+MOST_GROWTH_MB = 50
 SHOWN = 10  # ids of a breach that the report names
 
 
@@ -26,13 +29,15 @@ class Load:
     attempts: int
     repeats: int
     poison: int
-    drain_s: float
+    drain: Drain
     answers: dict[str, int]
     unknown: int
     unknown_resolved: int
 
 
-def report(load: Load, verdict: Verdict, faults: list[Fault], digests: tuple[str, str] | None) -> dict[str, Any]:
+def report(
+    load: Load, verdict: Verdict, faults: list[Fault], hostile: Hostile, digests: tuple[str, str] | None
+) -> dict[str, Any]:
     """All figures of a run."""
     recoveries = [fault.recovery_s for fault in faults if fault.victim != BROKER]
     return {
@@ -62,8 +67,14 @@ def report(load: Load, verdict: Verdict, faults: list[Fault], digests: tuple[str
         "unrecovered": sum(fault.recovery_s is None for fault in faults),
         "max_recovery_s": max((one for one in recoveries if one is not None), default=0.0),
         "max_recovery_s_by_victim": slowest(faults),
-        "drain_s": round(load.drain_s, 1),
+        "drain_s": round(load.drain.seconds, 1),
+        "undrained": load.drain.problem,
         "answers": load.answers,
+        "hostile_requests": hostile.cases,
+        "hostile_wrong": len(hostile.wrong),
+        "hostile_first_wrong": hostile.wrong[:SHOWN],
+        "hostile_answers": {str(status): count for status, count in sorted(hostile.statuses.items())},
+        "gigabyte_body_growth_mb": round(hostile.growth / 1e6, 1),
         "replay_digest_equal": digests[0] == digests[1] if digests else None,
     }
 
@@ -71,8 +82,14 @@ def report(load: Load, verdict: Verdict, faults: list[Fault], digests: tuple[str
 def failures(told: dict[str, Any]) -> list[str]:
     """Why the run failed, in words."""
     problems = [f"{name}: {breach['count']}" for name, breach in told["breaches"].items()]
+    if told["undrained"]:
+        problems.append(told["undrained"].rstrip("."))
     if told["unrecovered"]:
         problems.append(f"{told['unrecovered']} programs did not recover")
+    if told["hostile_wrong"]:
+        problems.append(f"{told['hostile_wrong']} wrong answers to hostile requests")
+    if told["gigabyte_body_growth_mb"] >= MOST_GROWTH_MB:
+        problems.append("a body of a gigabyte costs memory")
     if told["replay_digest_equal"] is False:
         problems.append("a replay of the log gives another digest")
     return problems

@@ -17,17 +17,18 @@ from local.demo.story import HELP_DESK, read_story
 from nemesis import history
 from nemesis.checker import check
 from nemesis.client import AT_ONCE, TIMEOUT_S, Clients
-from nemesis.drain import drained
+from nemesis.drain import drain
 from nemesis.faults import Breaker
 from nemesis.history import History
+from nemesis.hostile import attacked
 from nemesis.installation import Installation, installed
-from nemesis.places import places
+from nemesis.places import places, spooled
 from nemesis.poison import Poisoner
 from nemesis.report import Load, report
 from nemesis.story import Story
 
 APP, MODEL = "shop", "nemesis"
-SETTLE_S, DRAIN_S = 120.0, 600.0
+SETTLE_S, DRAIN_S = 120.0, 240.0
 LINE_EVERY_S = 10.0
 
 
@@ -39,13 +40,14 @@ class Plan:
     seed: int
     rate: float
     fault_every_s: float
+    cases: int
 
 
 def run(plan: Plan, folder: Path) -> dict[str, Any]:
     """Do all of it in a folder; returns the report.
 
     Raises:
-        FatalError: the installation did not start or did not come to rest.
+        FatalError: the installation did not start.
     """
     file = folder / "history.jsonl"
     story = read_story(HELP_DESK, 2000, plan.seed)
@@ -55,9 +57,11 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
         breaker = Breaker(here, random.Random(f"{plan.seed}/faults"), plan.fault_every_s)
         with History(file) as written:
             clients, unknown = asyncio.run(_load(plan, here, key, written, breaker, list(story.stream)))
-        seconds = drained(here, DRAIN_S)
-        print(f"Drained after {seconds:.0f} s; comparing.", flush=True)
-        verdict = check(history.read(file), places(here))
+        drained = drain(here, DRAIN_S)
+        print(drained.problem or f"Drained after {drained.seconds:.0f} s.", flush=True)
+        found = places(here)
+        hostile = attacked(here, key, plan.cases, plan.seed)
+    verdict = check(history.read(file), [*found, *spooled(here.run.spool_file)])
     counts = clients.counts
     load = Load(
         minutes=plan.minutes,
@@ -65,12 +69,12 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
         attempts=counts.attempts,
         repeats=counts.repeats,
         poison=counts.poison,
-        drain_s=seconds,
+        drain=drained,
         answers=dict(sorted(counts.statuses.items())),
         unknown=unknown,
         unknown_resolved=unknown - len(verdict.unresolved),
     )
-    return report(load, verdict, breaker.faults, None)
+    return report(load, verdict, breaker.faults, hostile, None)
 
 
 async def _load(
