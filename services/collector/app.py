@@ -19,7 +19,7 @@ from services.collector.settings import CollectorSettings
 from services.collector.window import Window
 from shared.http.body import parse_json, read_body
 from shared.http.browsers import Browsers
-from shared.http.documentation import REFUSALS, document, takes
+from shared.http.documentation import REFUSALS, document, headers, lists, takes
 from shared.http.keys import bearer
 from shared.http.probes import probes
 from shared.http.problems import ListProblem, Problem, refusals
@@ -29,23 +29,27 @@ from shared.log import Log
 
 DESCRIPTION = "What users say of a language model's answers. 202 means: durable. Every refusal is a problem+json."
 WARNING = "X-Learnback-Warning"
+TOLD = headers(
+    X_Learnback_Warning="What was not taken as it was sent; see `warnings`.",
+    X_RateLimit_Used_Pct="How much of the key's quota is used.",
+    X_Durability="`spool` when Kafka is away: the events are on the collector's disk.",
+    X_Backpressure="How full the spool is, when that is much.",
+)
 ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"model": Receipt, "description": "Durable since an earlier request with the same ids: nothing was added."},
-    202: {"model": Receipt, "description": "Durable."},
+    200: {"model": Receipt, "headers": TOLD, "description": "Durable since an earlier request: nothing was added."},
+    202: {"model": Receipt, "headers": TOLD, "description": "Durable."},
     **REFUSALS,
     403: {**REFUSALS[403], "description": "The key lacks the scope, or is not for this app, user or page."},
-    409: {
-        **REFUSALS[422],
-        "description": "Another event has this id, or the user token was used before.",
-    },
-    429: {
-        **REFUSALS[422],
-        "description": "Too much for this key, nothing was taken: come again after `Retry-After`.",
-    },
+    409: {**REFUSALS[422], "description": "Another event has this id, or the user token was used before."},
+    429: {**REFUSALS[422], "description": "Too much for this key, nothing was taken: come again after `Retry-After`."},
 }
-LIST_ANSWERS = ANSWERS | {
-    207: {"model": Receipt, "description": "Some items are durable; `errors` tells which are refused, and why."}
+LIST_ANSWERS: dict[int | str, dict[str, Any]] = {
+    **ANSWERS,
+    **{status: lists(ANSWERS[status]) for status in (403, 409, 413, 422)},
+    207: {"model": Receipt, "headers": TOLD, "description": "Some items are durable; `errors` tells of the others."},
 }
+STRICT = "`handling=strict` refuses fields that are not known, instead of keeping them aside."
+VOUCHED = "On a page: the token with which the app's server vouches for the user."
 
 
 PRESSURE = 0.8  # of the spool; senders that hear it have the last fifth to slow down in
@@ -117,7 +121,7 @@ def _route(
         methods=["POST"],
         status_code=202,
         responses=LIST_ANSWERS if many else ANSWERS,
-        openapi_extra=takes(shape, many),
+        openapi_extra=takes(shape, many, Prefer=STRICT, X_Learnback_User=VOUCHED),
         name=path.removeprefix("/v1/"),
         operation_id=path.removeprefix("/v1/"),
     )

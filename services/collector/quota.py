@@ -39,7 +39,8 @@ class Quota:
             return None
         size = max(LEAST, self.rate * BURST_S)
         bucket = self._buckets.setdefault(key_id, Bucket(size, at))
-        bucket.left, bucket.at = min(size, bucket.left + (at - bucket.at) * self.rate), at
+        passed = max(0.0, at - bucket.at)  # a clock may be set back
+        bucket.left, bucket.at = min(size, bucket.left + passed * self.rate), at
         if bucket.left < events:
             raise self._refusal(events - bucket.left)
         bucket.left -= events

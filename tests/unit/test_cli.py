@@ -115,6 +115,20 @@ def test_keys_are_created_listed_and_revoked(installation: Path) -> None:
     assert isinstance(learnback_("keys", "revoke", stored.id).exception, BadInputError)
 
 
+def test_a_publishable_key_comes_with_its_token_secret(installation: Path) -> None:
+    assert learnback_("keys", "secret").exit_code == 0
+    origins = ["--origin", "https://shop.example", "--origin", "http://localhost:3000"]
+    key, secret = learnback_("keys", "create", "shop", *origins).output.split()
+    assert (key[:3], secret[:4]) == ("lb_", "lbs_")
+    assert "https://shop.example" in learnback_("keys", "list").output
+    keyring = Keyring(installation / ".learnback/keys.json", read_secret(installation / ".learnback/secret"))
+    assert keyring.origins == {"https://shop.example", "http://localhost:3000"}
+    assert learnback_("keys", "create", "shop", "--scope", "review", *origins).exit_code == 2
+    wrong = learnback_("keys", "create", "shop", "--origin", "shop.example/")
+    assert isinstance(wrong.exception, BadInputError)
+    assert "An origin is" in str(wrong.exception)
+
+
 def test_keys_need_the_secret_first() -> None:
     assert isinstance(learnback_("keys", "create", "shop").exception, ConfigError)
 

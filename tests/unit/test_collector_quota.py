@@ -57,6 +57,13 @@ def test_no_key_gets_more_than_its_rate_and_one_burst(rate: float, steps: list[t
     assert taken <= max(LEAST, rate * BURST_S) + rate * at + 1e-3
 
 
+def test_a_clock_that_is_set_back_locks_nobody_out() -> None:
+    quota = Quota(100)
+    quota.take("k", 500, 1_000_000)
+    quota.take("k", 500, 0)
+    quota.take("k", 500, 5)
+
+
 def test_a_limit_of_nothing_is_no_limit() -> None:
     assert Quota(0).take("k", 10**9, 0) is None
     with pytest.raises(RequestError):
