@@ -6,7 +6,6 @@ of the id that the app gave, so that one user's feedback can be weighed and eras
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 import os
@@ -67,11 +66,11 @@ def create_secret(path: Path) -> None:
 
 def user_key(secret: bytes, app: str, user: str) -> str:
     """The pseudonym of an app's user: 32 hex digits."""
-    return hmac.new(secret, f"user\x1f{app}\x1f{user}".encode(), hashlib.sha256).hexdigest()[:32]
+    return hmac.digest(secret, f"user\x1f{app}\x1f{user}".encode(), "sha256").hex()[:32]
 
 
 def _seal(secret: bytes, key: str) -> str:
-    return hmac.new(secret, f"key\x1f{key}".encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(secret, f"key\x1f{key}".encode(), "sha256").hex()
 
 
 @dataclass

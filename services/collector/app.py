@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +20,8 @@ from services.collector.window import Window
 from shared.http.body import parse_json, read_body
 from shared.http.browsers import Browsers
 from shared.http.documentation import REFUSALS, document, headers, lists, takes
-from shared.http.keys import bearer
+from shared.http.express import Express
+from shared.http.keys import Bearer, bearer
 from shared.http.probes import probes
 from shared.http.problems import ListProblem, Problem, refusals
 from shared.http.validation import Shape, check_size, validate, validate_items
@@ -72,17 +73,22 @@ def create_app(
 
     app = FastAPI(title="Learnback collector", description=DESCRIPTION, lifespan=prepare, redirect_slashes=False)
     app.include_router(probes(lambda: log.ready, lambda: log.degraded))
-    refusals(app, watch=_count)
+    refuse = refusals(app, watch=_count)
     document(app)
-    app.add_middleware(Browsers, keyring=keyring, watch=_count)
     desk = Desk(Intake(log, Window()), Gate(keyring.secret, clock, settings or CollectorSettings()))
     apps, pages = bearer(keyring, "ingest"), bearer(keyring, "ingest", pages=True)
     reviewers = bearer(keyring, "review")
-    _route(app, desk, "/v1/feedback", pages, FEEDBACK, many=True)
-    _route(app, desk, "/v1/predictions", apps, PREDICTION, many=True)
-    _route(app, desk, "/v1/reviews", reviewers, REVIEW)
-    _route(app, desk, "/v1/training-requests", reviewers, TRAINING)
-    _route(app, desk, "/v1/erasures", bearer(keyring, "review", "ingest"), ERASURE)
+    routes = (
+        Route("/v1/feedback", desk, pages, FEEDBACK, many=True),
+        Route("/v1/predictions", desk, apps, PREDICTION, many=True),
+        Route("/v1/reviews", desk, reviewers, REVIEW),
+        Route("/v1/training-requests", desk, reviewers, TRAINING),
+        Route("/v1/erasures", desk, bearer(keyring, "review", "ingest"), ERASURE),
+    )
+    for route in routes:
+        _document(app, route)
+    app.add_middleware(Browsers, keyring=keyring, watch=_count)
+    app.add_middleware(Express, routes={route.path: route.post for route in routes}, refuse=refuse)
     return app
 
 
@@ -94,36 +100,48 @@ class Desk:
     gate: Gate
 
 
-def _route(
-    app: FastAPI,
-    desk: Desk,
-    path: str,
-    key_of: Callable[..., Awaitable[ApiKey]],
-    shape: Shape[Any],
-    many: bool = False,
-) -> None:
-    async def post(request: Request, key: ApiKey = Depends(key_of)) -> Response:
+@dataclass(frozen=True)
+class Route:
+    """What is posted to one path."""
+
+    path: str
+    desk: Desk
+    key: Bearer
+    shape: Shape[Any]
+    many: bool = False
+
+    async def post(self, request: Request) -> Response:
+        """Take one request."""
+        key = self.key.of(request)
         strict = "handling=strict" in request.headers.get("prefer", "")
         raw = await read_body(request)
         value = parse_json(raw)
-        items = value if many and isinstance(value, list) else None
-        with desk.gate.admit(request, key, 1 if items is None else len(items)) as admitted:
+        items = value if self.many and isinstance(value, list) else None
+        with self.desk.gate.admit(request, key, 1 if items is None else len(items)) as admitted:
             if items is None:
                 check_size(value, len(raw))
-                taken = await desk.intake.take(validate(shape, value, strict), admitted.origin)
+                taken = await self.desk.intake.take(validate(self.shape, value, strict), admitted.origin)
             else:
-                taken = await desk.intake.take_list(validate_items(shape, items, len(raw), strict), admitted.origin)
+                bodies = validate_items(self.shape, items, len(raw), strict)
+                taken = await self.desk.intake.take_list(bodies, admitted.origin)
         return _answer(taken, admitted.used)
 
+
+def _document(app: FastAPI, route: Route) -> None:
+    """The route as FastAPI knows it, for the documentation and for other methods; posts come by `Express`."""
+
+    async def post(request: Request, _: ApiKey = Depends(route.key)) -> Response:
+        return await route.post(request)
+
     app.add_api_route(
-        path,
+        route.path,
         post,
         methods=["POST"],
         status_code=202,
-        responses=LIST_ANSWERS if many else ANSWERS,
-        openapi_extra=takes(shape, many, Prefer=STRICT, X_Learnback_User=VOUCHED),
-        name=path.removeprefix("/v1/"),
-        operation_id=path.removeprefix("/v1/"),
+        responses=LIST_ANSWERS if route.many else ANSWERS,
+        openapi_extra=takes(route.shape, route.many, Prefer=STRICT, X_Learnback_User=VOUCHED),
+        name=route.path.removeprefix("/v1/"),
+        operation_id=route.path.removeprefix("/v1/"),
     )
 
 

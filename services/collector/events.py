@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from schemas.events import (
     MAX_EXTENSIONS,
+    Comment,
+    Correction,
     Event,
     EventQuarantined,
     Feedback,
@@ -18,19 +18,28 @@ from schemas.events import (
     LabelScore,
     ModelCard,
     PredictionServed,
+    Preference,
+    PreferencePair,
+    Rating,
     ReviewDecided,
     Said,
+    Thumbs,
     TrainingRequested,
     UserErased,
 )
 from services.collector.requests import (
     AnyBody,
     Body,
+    CommentBody,
+    CorrectionBody,
     ErasureBody,
     NewerBody,
     PredictionBody,
+    PreferenceBody,
+    RatingBody,
     ReviewBody,
     Spoken,
+    ThumbsBody,
     TrainingBody,
 )
 from shared.errors import RequestError
@@ -42,7 +51,6 @@ AHEAD = timedelta(minutes=5)  # how far a sender's clock may be ahead of ours
 RECENT = timedelta(days=30)  # as long as the topics keep what was said
 RETAINED = timedelta(days=365)  # nothing older is kept anywhere, so it is not taken either
 SANE = datetime(2000, 1, 1, tzinfo=UTC)  # before this, a clock was never set
-_FEEDBACK: TypeAdapter[Feedback] = TypeAdapter(Feedback)
 
 
 @dataclass(frozen=True)
@@ -161,11 +169,26 @@ def _feedback(body: Spoken, origin: Origin, event_id: str) -> FeedbackReceived:
         source=SOURCE,
         **_beside(body, origin.at),
         prediction_id=body.prediction_id,
-        feedback=_FEEDBACK.validate_python(body.model_dump(include={"kind", "value"})),
+        feedback=_said(body),
         app=origin.app,
         user_key=origin.pseudonym(body.user),
         tags=body.tags,
     )
+
+
+def _said(body: Spoken) -> Feedback:
+    match body:
+        case ThumbsBody():
+            return Thumbs(value=body.value)
+        case RatingBody():
+            return Rating(value=body.value)
+        case CorrectionBody():
+            return Correction(value=body.value)
+        case PreferenceBody():
+            return Preference(value=PreferencePair(chosen=body.value.chosen, rejected=body.value.rejected))
+        case CommentBody():
+            return Comment(value=body.value)
+    raise TypeError(f"No feedback is made of {type(body).__name__}; add it here")
 
 
 def _prediction(body: PredictionBody, origin: Origin, event_id: str) -> PredictionServed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -14,18 +14,37 @@ from shared.identity import ApiKey, Keyring, Scope
 BEARER = HTTPBearer(auto_error=False, description="An API key: `learnback keys create APP`.")
 
 
-def bearer(keyring: Keyring, *scopes: Scope, pages: bool = False) -> Callable[..., Awaitable[ApiKey]]:
-    """A dependency that gives the request's key, or refuses it before the body is read.
+@dataclass(frozen=True, eq=False)  # FastAPI hashes its dependencies
+class Bearer:
+    """Gives the request's key, or refuses it before the body is read; as it is, or as a dependency of a route.
 
     The key has one of the scopes. A publishable key, which anybody can read, is let in with `pages` alone, on a page
     of its origins.
     """
 
-    async def key(request: Request, credentials: HTTPAuthorizationCredentials | None = Depends(BEARER)) -> ApiKey:
-        found = keyring.check(credentials.credentials if credentials else None, *scopes)
-        if found.origins and not pages:
+    keyring: Keyring
+    scopes: tuple[Scope, ...]
+    pages: bool = False
+
+    def of(self, request: Request) -> ApiKey:
+        """The request's key.
+
+        Raises:
+            ForbiddenError: there is none, or it may not do this.
+            RequestError: 403, it is not for this page.
+        """
+        kind, _, credentials = request.headers.get("authorization", "").partition(" ")
+        found = self.keyring.check(credentials.strip() if kind.lower() == "bearer" else None, *self.scopes)
+        if found.origins and not self.pages:
             raise ForbiddenError("forbidden", "A publishable key may only send feedback.", "authorization")
         check_origin(found, request)
         return found
 
-    return key
+    async def __call__(self, request: Request, _: HTTPAuthorizationCredentials | None = Depends(BEARER)) -> ApiKey:
+        """The request's key, in a way that FastAPI documents."""
+        return self.of(request)
+
+
+def bearer(keyring: Keyring, *scopes: Scope, pages: bool = False) -> Bearer:
+    """What asks for a key with one of the scopes."""
+    return Bearer(keyring, scopes, pages)

@@ -122,8 +122,8 @@ _ANSWERED = (
 )
 
 
-def refusals(app: FastAPI, watch: Watcher = lambda _: None) -> None:
-    """Answer every error of the app by its problem, after `watch` has seen it (for metrics)."""
+def refusals(app: FastAPI, watch: Watcher = lambda _: None) -> Handler:
+    """Answer every error of the app by its problem, after `watch` has seen it (for metrics); returns what does so."""
 
     async def answer(request: Request, error: Exception) -> Response:
         told = problem_of(error)
@@ -134,6 +134,7 @@ def refusals(app: FastAPI, watch: Watcher = lambda _: None) -> None:
 
     for kind in _ANSWERED:
         app.add_exception_handler(kind, answer)
+    return answer
 
 
 def response_of(told: Problem, headers: Mapping[str, str] | None = None) -> Response:
@@ -143,7 +144,8 @@ def response_of(told: Problem, headers: Mapping[str, str] | None = None) -> Resp
 
 def _route(request: Request) -> str:
     """The route's own path, since what a caller wrote into the URL is not ours to log."""
-    return str(getattr(request.scope.get("route"), "path", "?"))
+    route = request.scope.get("route")
+    return route if isinstance(route, str) else str(getattr(route, "path", "?"))
 
 
 def _first(error: RequestValidationError) -> str | None:
