@@ -42,6 +42,10 @@ class Peer(Protocol):
     def package(self) -> str:
         """What is installed."""
 
+    @property
+    def probe(self) -> str:
+        """A path that answers 200 when it is ready."""
+
     def command(self, folder: Path, port: int) -> tuple[Sequence[str], Mapping[str, str]]:
         """How it is started, and its variables."""
 
@@ -65,7 +69,7 @@ def environment(package: str, tell: Tell) -> Path:
     tell(f"installing {package} into {folder}, this one time")
     steps = (
         [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
-        [uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), package],
+        [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(folder / "bin" / "python"), package],
     )
     try:
         for step in steps:
@@ -84,7 +88,7 @@ def running(peer: Peer, folder: Path, port: int) -> Iterator[subprocess.Popen[by
     log = folder / "log"
     command, variables = peer.command(folder, port)
     with program(command, log, variables, folder) as process:
-        await_ready(process, log, answers(port, "/health" if peer.name == "MLflow" else "/healthz"))
+        await_ready(process, log, answers(port, peer.probe))
         yield process
 
 
@@ -103,6 +107,7 @@ class Phoenix:
     binaries: Path
     name: str = "Phoenix"
     package: str = "arize-phoenix==20.26.1"
+    probe: str = "/healthz"
 
     def command(self, folder: Path, port: int) -> tuple[Sequence[str], Mapping[str, str]]:
         """`phoenix serve` with its database in the folder."""
@@ -152,6 +157,7 @@ class Mlflow:
     binaries: Path
     name: str = "MLflow"
     package: str = "mlflow==3.17.2"
+    probe: str = "/health"
     traces: list[str] = field(default_factory=list)
 
     def command(self, folder: Path, port: int) -> tuple[Sequence[str], Mapping[str, str]]:

@@ -18,7 +18,7 @@ from local.readiness import last_words
 from shared.errors import FatalError
 from shared.kafka import Bus
 
-READY_S = 90  # a peer makes its database at its first start
+READY_S = 180  # a peer makes its database at its first start
 STOP_S = 20
 TURN_S = 0.02
 
@@ -68,7 +68,7 @@ def await_ready(process: subprocess.Popen[bytes], log: Path, is_ready: Callable[
     started = time.monotonic()
     while not is_ready():
         if process.poll() is not None or time.monotonic() - started > READY_S:
-            raise FatalError(f"{process.args!r} is not ready. {last_words(log)}")
+            raise FatalError(f"What should write to {log.name} is not ready. {last_words(log)}")
         time.sleep(TURN_S)
     return time.monotonic() - started
 
