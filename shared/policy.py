@@ -46,6 +46,19 @@ class Trust(Section):
     confident: Share = Field(
         default=0.98, description="A single volunteered voice against a champion this sure is quarantined."
     )
+    burst_inputs: int = Field(
+        default=5,
+        ge=2,
+        description="Near-duplicate inputs of as many users that begin within `burst_seconds`: a burst.",
+    )
+    burst_seconds: float = Field(default=600, gt=0, description="How close together a burst begins.")
+    new_account_weight: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="What a vote weighs that a user gives when new; 0.4 is right for a public site.",
+    )
+    new_account_hours: float = Field(default=24, gt=0, description="How long a user is new after the first vote.")
 
 
 class Trigger(Section):

@@ -155,6 +155,7 @@ class Example(SQLModel, table=True):
     first_at: datetime = Field(sa_column=_time())
     first_event: str = Field(default="", description="The feedback, or the request with the seeds, that came first.")
     first_solicited: bool = False
+    guard: str = Field(default="", description="What its class and its first speaker make it: burst, near_duplicate.")
     graduated: bool = Field(default=False, description="On side holdout, and older than the gate's window.")
     reviewed: str | None = Field(default=None, description="The newest reviewer's decision.")
     learned_in: str | None = Field(default=None, description="Champion or its ancestor that learned it.")

@@ -8,6 +8,8 @@ from services.board.proportion import Difference, Proportion
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 RULES = {  # the recorder's rules, as a reviewer reads them
+    "burst": "Many users began to speak of nearly the same text at once",
+    "near_duplicate": "The same user has voted on nearly the same text before",
     "confident_champion": "The model was sure of its answer, and a single user contradicts it",
     "conflict": "Users contradict each other",
     "new_label": "The model does not know this label, and too few users have named it",

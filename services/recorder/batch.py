@@ -27,6 +27,7 @@ from schemas.events import (
 )
 from services.recorder import (
     accounting,
+    accounts,
     caps,
     datasets,
     erasures,
@@ -191,6 +192,7 @@ def _forget(connection: Connection, lost: Erased, touched: Touched, policies: Po
     touched.models |= {model for model, _ in known.classes}
     touched.examples |= lost.examples | caps.recount(connection, lost.days, policies)
     touched.examples |= voices.examples_of(connection, lost.days)
+    touched.examples |= accounts.younger(connection, lost.days, policies)
     touched.doubtful |= lost.labels
     return before - examples.count(connection, lost.examples)
 
@@ -215,11 +217,13 @@ def _join(connection: Connection, stored: facts.Stored, touched: Touched, polici
     joined = join.find(connection, stored)
     votes = [one for one in joined if one.target is not None]
     counted = caps.count(connection, votes, policies)
+    known_since = accounts.first_votes(connection, accounts.asked(votes, policies))
     join.write(connection, stored.feedback, joined, counted.events)
     known = heads.hear(connection, votes)
     touched.newcomers, touched.votes, touched.counted = known.newcomers, votes, counted.events
     touched.classes |= known.classes
     touched.examples |= {one.answer.example_id for one in votes} | {vote.example_id for vote in counted.displaced}
+    touched.examples |= accounts.older(connection, votes, known_since, policies)
     touched.fresh |= {(one.answer.model, one.target) for one in votes if one.target is not None}
 
 
@@ -254,7 +258,7 @@ def _served_by(connection: Connection, versions: Iterable[str]) -> set[str]:
 
 def _settle(connection: Connection, touched: Touched, policies: PolicyFile) -> None:
     """Judge what was touched, from what decides to what depends on it."""
-    moved, models = heads.settle(connection, touched.classes, touched.newcomers.values())
+    moved, models = heads.settle(connection, touched.classes, touched.newcomers.values(), policies)
     waiting = labels.settle(connection, touched.fresh, touched.doubtful, policies)
     alone = newcomers.add(connection, touched.newcomers, touched.votes, touched.counted, policies)
     shifted = window.settle(connection, models | touched.models, policies)

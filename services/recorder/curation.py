@@ -7,6 +7,8 @@ The rules, in order; the one that refuses names itself in `reason`:
 - What a person vouched for (seed, anchor) needs no votes.
 - `user_cap`: nobody spoke but users beyond their cap.
 - `unsolicited`: on side holdout only solicited votes are evidence; who volunteers depends on who was wrong.
+- `burst`: many users began to speak of near-duplicates at once (see `guards`).
+- `near_duplicate`: its only voice is of a user who has voted on an earlier near-duplicate. It counts there.
 - `conflict`: the runner-up weighs half as much as the winner, or more.
 - `quorum`: too few agree. One solicited answer is enough.
 - `new_label`: the label is not the model's yet.
@@ -42,6 +44,7 @@ class Case:
     votes: tuple[Vote, ...] = ()
     ruling: Ruling | None = None
     labels: frozenset[str] | None = None
+    guard: str = ""
 
     @property
     def evidence(self) -> bool:
@@ -98,6 +101,8 @@ def _refusal(case: Case, tallies: tuple[Tally, ...], policy: Trust) -> tuple[str
         return "quarantined", "user_cap"
     if not tallies:
         return "pending", "unsolicited"
+    if (guarded := _guarded(case, tallies)) is not None:
+        return guarded
     winner = tallies[0]
     if len(tallies) > 1 and tallies[1].weight >= winner.weight * CONFLICT:
         return "quarantined", "conflict"
@@ -108,6 +113,16 @@ def _refusal(case: Case, tallies: tuple[Tally, ...], policy: Trust) -> tuple[str
     if _against_confident_champion(winner, policy):
         return "quarantined", "confident_champion"
     return None
+
+
+def _guarded(case: Case, tallies: tuple[Tally, ...]) -> tuple[str, str] | None:
+    """What the class of near-duplicates tells against an input; solicited answers nobody can bring about."""
+    votes = [vote for tally in tallies for vote in tally.votes]
+    if any(vote.solicited for vote in votes):
+        return None
+    if case.guard == "burst":
+        return "quarantined", "burst"
+    return ("pending", "near_duplicate") if case.guard == "near_duplicate" and len(votes) == 1 else None
 
 
 def _enough(winner: Tally, policy: Trust) -> bool:

@@ -43,6 +43,7 @@ class Evidence:
     votes: tuple[Vote, ...]
     ruling: Ruling | None
     vouched: str | None
+    guard: str = ""
 
 
 def read(connection: Connection, ids: Sequence[str]) -> list[Evidence]:
@@ -55,10 +56,11 @@ def read(connection: Connection, ids: Sequence[str]) -> list[Evidence]:
         col(Example.side),
         col(Example.graduated),
         col(Vouched.target),
+        col(Example.guard),
     ).join_from(Example, Vouched, col(Vouched.example_id) == col(Example.id), isouter=True)
     return [
-        Evidence(example, model, origin, side, graduated, tuple(votes[example]), rulings.get(example), vouched)
-        for example, model, origin, side, graduated, vouched in connection.execute(
+        Evidence(example, model, origin, side, graduated, tuple(votes[example]), rulings.get(example), vouched, guard)
+        for example, model, origin, side, graduated, vouched, guard in connection.execute(
             query.where(col(Example.id).in_(ids))
         )
     ]

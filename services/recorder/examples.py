@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from sqlalchemy import Connection, bindparam, func, select, update
 from sqlmodel import col
 
-from services.recorder import evidence, labels, voices
+from services.recorder import accounts, evidence, labels, voices
 from services.recorder.curation import Case, Curated, curate
 from services.recorder.evidence import Evidence
 from services.recorder.labels import Named
@@ -31,10 +31,11 @@ def judge(
     connection: Connection, known: Sequence[Evidence], policies: PolicyFile
 ) -> Iterator[tuple[Evidence, Curated]]:
     """What becomes of each input, by its votes, its voters' trust and the labels that the model may learn."""
-    trusted = voices.trust_of(connection, known)
+    trusted = accounts.discount(connection, known, voices.trust_of(connection, known), policies)
     allowed = labels.of_models(connection, {one.model for one in known})
     for one in known:
-        case = Case(one.origin, one.side, one.graduated, one.vouched, one.votes, one.ruling, allowed.get(one.model))
+        labels_ = allowed.get(one.model)
+        case = Case(one.origin, one.side, one.graduated, one.vouched, one.votes, one.ruling, labels_, one.guard)
         yield one, curate(case, trusted.get(one.id, {}), policies.of(one.model).trust)
 
 

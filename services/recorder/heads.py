@@ -15,8 +15,10 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, select, update
 from sqlmodel import col
 
+from services.recorder import guards
 from services.recorder.join import Joined, words_on
 from services.recorder.sql import Row, chunks
+from shared.policy import PolicyFile, Trust
 from shared.tables import Example
 from shared.text import fingerprint
 
@@ -30,6 +32,7 @@ class Newcomer:
     word: Joined
     fingerprint: str
     side: str
+    guard: str = ""
 
     @property
     def of(self) -> Class:
@@ -56,6 +59,7 @@ class Newcomer:
             "first_at": word.occurred_at,
             "first_event": word.event_id,
             "first_solicited": word.answer.solicited,
+            "guard": self.guard,
             "graduated": False,
             "reviewed": None,
             "learned_in": None,
@@ -79,8 +83,10 @@ class Member:
     id: str
     origin: str
     side: str
-    moment: tuple[object, str]
+    moment: tuple[datetime, str]
     solicited: bool
+    user_key: str | None = None
+    guard: str = ""
 
 
 def hear(connection: Connection, joined: Iterable[Joined]) -> Heads:
@@ -133,19 +139,24 @@ def forget(connection: Connection, ids: Iterable[str]) -> Heads:
 
 
 def settle(
-    connection: Connection, classes: Iterable[Class], newcomers: Iterable[Newcomer]
+    connection: Connection, classes: Iterable[Class], newcomers: Iterable[Newcomer], policies: PolicyFile
 ) -> tuple[set[str], set[str]]:
-    """Put each class on its side; the known inputs that moved, and the models whose holdout side changed."""
+    """Put each class on its side and mark what speaks against its members.
+
+    Returns the known inputs for which that changed, and the models whose holdout side did.
+    """
     arriving: dict[Class, list[Newcomer]] = defaultdict(list)
     for newcomer in newcomers:
         arriving[newcomer.of].append(newcomer)
     members = _members(connection, classes)
     moved: dict[str, str] = {}
+    marked: dict[str, str] = {}
     models: set[str] = set()
     for of in members.keys() | arriving.keys():
         old, new = members.get(of, []), arriving.get(of, [])
         side = new[0].side if len(new) == 1 and not old else side_of([*old, *map(_member, new)])
         moved |= {member.id: side for member in old if member.side != side}
+        marked |= _mark(old, new, policies.of(of[0]).trust)
         for newcomer in new:
             newcomer.side = side
         if side == "holdout" or any(member.side == "holdout" for member in old):
@@ -153,7 +164,24 @@ def settle(
     if moved:
         statement = update(Example).where(col(Example.id) == bindparam("of")).values(side=bindparam("to"))
         connection.execute(statement, [{"of": example, "to": side} for example, side in moved.items()])
-    return set(moved), models
+    if marked:
+        statement = update(Example).where(col(Example.id) == bindparam("of")).values(guard=bindparam("to"))
+        connection.execute(statement, [{"of": example, "to": guard} for example, guard in marked.items()])
+    return moved.keys() | marked.keys(), models
+
+
+def _mark(old: list[Member], new: list[Newcomer], policy: Trust) -> dict[str, str]:
+    """Mark the new members of a class; what changes for the old ones."""
+    if len(old) + len(new) == 1:
+        return {member.id: "" for member in old if member.guard}
+    members = [*old, *map(_member, new)]
+    found = guards.marks(
+        (guards.First(*member.moment, member.id, member.user_key) for member in members if member.origin == "feedback"),
+        policy,
+    )
+    for newcomer in new:
+        newcomer.guard = found.get(newcomer.word.answer.example_id, "")
+    return {member.id: found.get(member.id, "") for member in old if member.guard != found.get(member.id, "")}
 
 
 def side_of(members: Iterable[Member]) -> str:
@@ -169,7 +197,7 @@ def side_of(members: Iterable[Member]) -> str:
 
 def _member(newcomer: Newcomer) -> Member:
     word = newcomer.word
-    return Member(word.answer.example_id, "feedback", newcomer.side, word.moment, word.answer.solicited)
+    return Member(word.answer.example_id, "feedback", newcomer.side, word.moment, word.answer.solicited, word.user_key)
 
 
 def _members(connection: Connection, classes: Iterable[Class]) -> dict[Class, list[Member]]:
@@ -181,8 +209,8 @@ def _members(connection: Connection, classes: Iterable[Class]) -> dict[Class, li
     for model, prints in by_model.items():
         for some in chunks(prints):
             found = select(*MEMBER).where(col(Example.model) == model, col(Example.fingerprint).in_(some))
-            for print_, example, origin, side, at, event, solicited in connection.execute(found):
-                members[model, print_].append(Member(example, origin, side, (at, event), solicited))
+            for print_, example, origin, side, at, event, solicited, user, guard in connection.execute(found):
+                members[model, print_].append(Member(example, origin, side, (at, event), solicited, user, guard))
     return members
 
 
@@ -205,4 +233,6 @@ MEMBER: tuple[Any, ...] = (
     col(Example.first_at),
     col(Example.first_event),
     col(Example.first_solicited),
+    col(Example.user_key),
+    col(Example.guard),
 )

@@ -58,6 +58,7 @@ def _evidence(connection: Connection, newcomers: Sequence[Newcomer], counted: fr
             votes=(_vote(one.word, knowledge),) if one.word.event_id in counted else (),
             ruling=None,
             vouched=None,
+            guard=one.guard,
         )
         for one in newcomers
     ]

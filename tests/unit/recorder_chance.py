@@ -40,6 +40,10 @@ def some_policy(rng: random.Random) -> PolicyFile:
         user_cap=rng.choice([1, 2, 5]),
         new_label_users=rng.choice([2, 3]),
         quorum=rng.choice([1, 2]),
+        burst_inputs=rng.choice([2, 3, 5]),
+        burst_seconds=rng.choice([2, 600]),
+        new_account_weight=rng.choice([1, 0.4]),
+        new_account_hours=rng.choice([2, 5]) / 3600,
     )
 
 

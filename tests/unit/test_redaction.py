@@ -108,7 +108,7 @@ CLEAN = (
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_personal_is_found(kind: str, record_property: Callable[[str, object], None]) -> None:
+def test_what_is_personal_is_found(kind: str) -> None:
     make, tag, bar = KINDS[kind]
     rng = random.Random(kind)
     missed = []
@@ -118,7 +118,7 @@ def test_what_is_personal_is_found(kind: str, record_property: Callable[[str, ob
         bare = value.split("@")[0].split(" ", 1)[-1] if kind in ("login", "phone") else value
         if tag not in text or bare in text:
             missed.append(value)
-    record_property("recall", 1 - len(missed) / 100)
+    print("recall:", 1 - len(missed) / 100)  # noqa: T201  # what was measured
     assert len(missed) <= 100 * (1 - bar) + 1e-9, missed
 
 
@@ -127,7 +127,7 @@ def test_what_only_looks_like_it_stays(text: str) -> None:
     assert redact(text) == text
 
 
-def test_real_questions_are_left_alone(record_property: Callable[[str, object], None]) -> None:
+def test_real_questions_are_left_alone() -> None:
     if not CLINC.exists():
         pytest.skip(f"NO CLINC150 AT {CLINC}: false positives on real questions were NOT measured.")
     files = [CLINC / f"{name}.jsonl" for name in ("train", "val", "test")]
@@ -137,8 +137,8 @@ def test_real_questions_are_left_alone(record_property: Callable[[str, object], 
     for text in texts:
         redact(text)
     took = (time.process_time() - start) / len(texts) * 1e6
-    record_property("microseconds", took)
-    record_property("changed", f"{len(changed)} of {len(texts)}")
+    print("microseconds:", took)  # noqa: T201  # what was measured
+    print("changed:", f"{len(changed)} of {len(texts)}")  # noqa: T201  # what was measured
     assert len(changed) <= 0.02 * len(texts), changed[:20]
 
 
