@@ -7,8 +7,10 @@ import sys
 import click
 from kafka.errors import KafkaError
 
+from cli.dlq import dlq
 from cli.keys import keys
 from cli.models import models
+from cli.records import digest, replay
 from cli.topics import topics
 from shared.errors import LearnbackError
 
@@ -18,8 +20,11 @@ def learnback() -> None:
     """Turn what users say about a model's answers into a better model."""
 
 
+learnback.add_command(digest)
+learnback.add_command(dlq)
 learnback.add_command(keys)
 learnback.add_command(models)
+learnback.add_command(replay)
 learnback.add_command(topics)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -150,7 +150,11 @@ class Bus:
         """A reader of whole topics without a group: everything from the start, then what comes."""
         consumer = KafkaConsumer(bootstrap_servers=self.servers, enable_auto_commit=False)
         try:
-            parts = [TopicPartition(self.name(topic), part) for topic in topics for part in range(topic.partitions)]
+            parts = [
+                TopicPartition(self.name(topic), part)
+                for topic in topics  # as many as there are: who runs it may have made more, or fewer
+                for part in sorted(consumer.partitions_for_topic(self.name(topic)) or range(topic.partitions))
+            ]
             consumer.assign(parts)
             consumer.seek_to_beginning(*parts)
             yield Follower(consumer, parts)
@@ -165,11 +169,22 @@ class Follower:
     consumer: KafkaConsumer
     parts: list[TopicPartition]
 
-    def catch_up(self) -> Iterator[Any]:
-        """Yield every record up to what is the end of each partition now."""
-        ends = self.consumer.end_offsets(self.parts)
+    def ends(self) -> dict[Any, int]:
+        """Where each partition ends now."""
+        return dict(self.consumer.end_offsets(self.parts)) if self.parts else {}
+
+    def span(self, ends: Mapping[Any, int]) -> int:
+        """How many offsets there are up to those ends."""
+        starts = self.consumer.beginning_offsets(self.parts) if self.parts else {}
+        return sum(ends[part] - starts[part] for part in self.parts)
+
+    def catch_up(self, until: Mapping[Any, int] | None = None) -> Iterator[Any]:
+        """Yield every record up to given ends, or to what is the end of each partition now."""
+        ends = self.ends() if until is None else until
         while any(self.consumer.position(part) < ends[part] for part in self.parts):
-            yield from self.poll(200)
+            for record in self.poll(200):
+                if until is None or record.offset < ends[TopicPartition(record.topic, record.partition)]:
+                    yield record
 
     def poll(self, timeout_ms: int) -> Iterator[Any]:
         """Yield the records that come within the time."""
@@ -219,7 +234,7 @@ class Publisher:
             UnavailableError: it is not known to be durable.
         """
         one = letter.original
-        self._send([(one.topic, one.key, one.value, one.headers)])
+        self._send([(one.topic, one.key, one.value, [*one.headers, letters.REDRIVEN])])
 
     def _send(self, records: Sequence[tuple[str, bytes | None, bytes | None, Headers]]) -> None:
         try:

@@ -38,6 +38,7 @@ MOST_HEADER = 500  # bytes of a header that is carried on; ours are shorter, and
 # it is, and its letter says so.
 MOST_BYTES = 1_000_000
 TOO_LONG = "too_long"  # in `x-dlq-bytes`: the value was left out, the record still lies at its place
+REDRIVEN = (f"{PREFIX}redriven", b"yes")  # on a record that was sent again, and on its letter
 SKIPPED = frozenset({"null_value"})  # a tombstone says nothing: counted, and passed over
 QUARANTINED = frozenset({"unknown_version", "forged_app"})  # for a newer Learnback, or for a person
 
@@ -133,8 +134,8 @@ def tombstone(letter_id: str, topic: Topic) -> Outgoing:
 
 def mark_redriven(record: Any, topic: Topic) -> Outgoing:
     """The letter again, marked as sent to where it came from."""
-    headers = [one for one in record.headers if one[0] != f"{PREFIX}redriven"]
-    return Outgoing(topic, record.key, record.value, [*headers, (f"{PREFIX}redriven", b"yes")])
+    headers = [one for one in record.headers if one[0] != REDRIVEN[0]]
+    return Outgoing(topic, record.key, record.value, [*headers, REDRIVEN])
 
 
 def read(record: Any, quarantined: bool = False) -> Letter:

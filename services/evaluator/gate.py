@@ -14,6 +14,7 @@ from schemas.events import Check
 from services.evaluator.statistics import Paired, exact_p, non_inferiority, rows_to_decide, smallest_p
 from shared.policy import Gate
 
+REBUILDER = "erasure"  # who asks for an increment that forgets a user
 HARM_LEVEL = 0.05  # a candidate that loses at this level is rejected, not merely left waiting
 
 Outcome = Literal["promote", "reject", "inconclusive"]
@@ -69,8 +70,10 @@ def first(requested_by: str) -> Judgement:
     )
 
 
-def parentage(parent: str | None, champion: str) -> Check:
-    """Whether the candidate was made from the version that serves."""
+def parentage(parent: str | None, champion: str, requested_by: str = "") -> Check:
+    """Whether the candidate was made from the version that serves, or stands in for it since a user was erased."""
+    if requested_by == REBUILDER and parent != champion:
+        return Check(name="lineage", passed=True, reason="Rebuilt from the last version that held no erased user.")
     same = parent == champion
     reason = "Made from the champion." if same else "Its parent is no longer champion; the next increment starts anew."
     return Check(name="lineage", passed=same, reason=reason)

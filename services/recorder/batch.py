@@ -114,7 +114,7 @@ def record(connection: Connection, batch: Batch, policies: PolicyFile) -> Record
     facts.store(connection, batch.of(UserErased))
     said = [event for event in batch.events if not isinstance(event, UserErased)]
     out = shelves.note(connection, batch.letters)
-    kept = _not_put_aside(connection, erasures.screen(connection, said))
+    kept = _not_put_aside(connection, batch, erasures.screen(connection, said))
     stored = facts.store(connection, kept, redaction=policies.privacy.redact)
     out += _conflict_letters(batch, stored)
     replace(connection, batch.offsets)
@@ -146,10 +146,16 @@ def _ends(batch: Batch, kept: Iterable[Event], stored: facts.Stored) -> Ends:
     return Ends(stored.events | erasing, left_out, conflicts)
 
 
-def _not_put_aside(connection: Connection, events: list[Event]) -> list[Event]:
-    """The events but for feedback that was put aside as an orphan."""
-    gone = orphans.put_aside(connection, [one.event_id for one in events if isinstance(one, FeedbackReceived)])
+def _not_put_aside(connection: Connection, batch: Batch, events: list[Event]) -> list[Event]:
+    """The events but for feedback that was put aside as an orphan and not sent again."""
+    said = [one for one in events if isinstance(one, FeedbackReceived) and not _is_redriven(batch, one)]
+    gone = orphans.put_aside(connection, [one.event_id for one in said])
     return [event for event in events if event.event_id not in gone] if gone else events
+
+
+def _is_redriven(batch: Batch, event: Event) -> bool:
+    record = batch.origins.get(id(event))
+    return record is not None and letterbox.REDRIVEN in record.headers
 
 
 def _newly_orphaned(batch: Batch) -> set[str]:

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlmodel import Session, select
 
 from schemas.events import ModelStateChanged, TrainingRequested
-from services.trainer.selection import new_rows, replay_rows, texts_of
+from services.trainer.selection import lessons_of, new_rows, replay_rows, texts_of
 from services.trainer.snapshot import Snapshot, freeze, frozen
 from shared.crash import crash_point
 from shared.policy import PolicyFile
 from shared.states import States
-from shared.tables import DeadLetter, ModelRow, Request, StateChange, Version
+from shared.tables import DeadLetter, Erasure, ModelRow, Request, StateChange, Version
 from shared.text import short_hash
 
 TASK = "classification"
@@ -63,6 +63,35 @@ class Desk:
             raise NotYetError(f"{len(missing)} examples are gone")
         return snapshot, texts
 
+    def erasures(self) -> int:
+        """How many users were erased so far; −1 when the database does not answer, so that one looks again."""
+        try:
+            with Session(self.engine) as session:
+                return session.exec(select(func.count()).select_from(Erasure)).one()
+        except (OperationalError, InterfaceError):
+            return -1
+
+    def forget(self, snapshot: Snapshot, erasures: int) -> bool:
+        """Whether a user was erased since there were so many erasures, who had a part in the snapshot; then it goes.
+
+        An example that only such a user gave is gone, and one that others gave too weighs less without the user.
+
+        Raises:
+            NotYetError: the database is away.
+        """
+        try:
+            if self.erasures() == erasures or self._as_frozen(snapshot):
+                return False
+        except (OperationalError, InterfaceError) as error:
+            raise NotYetError(f"the database does not answer ({type(error).__name__})") from None
+        (self.snapshots / f"{snapshot.request_id}.json").unlink(missing_ok=True)
+        return True
+
+    def _as_frozen(self, snapshot: Snapshot) -> bool:
+        with Session(self.engine) as session:
+            now = lessons_of(session, snapshot.ids)
+        return all(now.get(one.id) == (one.target, one.weight) for one in (*snapshot.new, *snapshot.replay))
+
     def _choose(self, session: Session, request: TrainingRequested, origin: str) -> Snapshot:
         if refused := session.get(DeadLetter, f"{origin}/recorder"):
             raise NothingToLearnError(f"The recorder put the request to the dead letters: {refused.reason}.")
@@ -79,21 +108,23 @@ class Desk:
         if champion is not None and not _recorded(session, champion):
             raise NotYetError("the champion is not recorded")
         policy = self.policies.of(request.model)
-        new = new_rows(session, request.model, policy)
+        start = _start(session, request, champion)
+        new = new_rows(session, request.model, policy, start.unlearned)
         if not new:
             raise NothingToLearnError("No example is new to the champion.")
         replay = []
-        if champion is not None:
-            labels = _labels(session, champion.version)
+        if start.version is not None:
+            labels = _labels(session, start.version)
             count = max(policy.training.min_replay, len(new))
-            replay = replay_rows(session, request.model, labels, count, short_hash("replay", request.request_id))
+            seed = short_hash("replay", request.request_id)
+            replay = replay_rows(session, request.model, labels, count, seed, start.unlearned)
         snapshot = Snapshot(
             request_id=request.request_id,
             model=request.model,
             task=model.task,
             base=model.base,
-            parent=champion.version if champion else None,
-            parent_manifest=champion.manifest_sha256 if champion else None,
+            parent=start.version,
+            parent_manifest=start.manifest_sha256,
             new=tuple(row.lesson for row in new),
             replay=tuple(row.lesson for row in replay),
             config=policy.training,
@@ -102,6 +133,33 @@ class Desk:
         if known is not None and known.request_id != request.request_id:
             raise NothingToLearnError(f"The same examples already made {snapshot.version}.")
         return snapshot
+
+
+@dataclass(frozen=True)
+class Start:
+    """The version that an increment starts from, and the versions after it whose lessons it has not had."""
+
+    version: str | None = None
+    manifest_sha256: str | None = None
+    unlearned: frozenset[str] = frozenset()
+
+
+def _start(session: Session, request: TrainingRequested, champion: ModelStateChanged | None) -> Start:
+    """The champion, or the ancestor that the request names.
+
+    Raises:
+        NothingToLearnError: what it names is no ancestor of the champion.
+    """
+    if champion is None:
+        return Start()
+    after: list[str] = []
+    version: Version | None = session.get(Version, champion.version)
+    while version is not None and request.parent not in (None, version.version):
+        after.append(version.version)
+        version = session.get(Version, version.parent) if version.parent else None
+    if version is None:
+        raise NothingToLearnError(f"{request.parent} is no ancestor of the champion {champion.version}.")
+    return Start(version.version, version.manifest_sha256, frozenset(after))
 
 
 def _recorded(session: Session, champion: ModelStateChanged) -> bool:

@@ -6,9 +6,10 @@ No query reads more than the increment can use, so that its cost does not grow w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, select
 
 from services.trainer.snapshot import Lesson
@@ -56,11 +57,17 @@ def per_label(labels: Iterable[str], total: int) -> dict[str, int]:
     return {label: share + (index < rest) for index, label in enumerate(names)}
 
 
-def new_rows(session: Session, model: str, policy: Policy) -> list[Row]:
-    """Train-side examples that the champion's line has not learned yet, oldest first."""
+def new_rows(session: Session, model: str, policy: Policy, unlearned: Collection[str] = ()) -> list[Row]:
+    """Train-side examples that the line has not learned yet, oldest first.
+
+    What versions in `unlearned` learned counts as not learned: the increment starts before them.
+    """
+    is_new: ColumnElement[bool] = col(Example.learned_in).is_(None)
+    if unlearned:  # a rebuild; else the index ends where the line's lessons begin
+        is_new |= col(Example.learned_in).in_(sorted(unlearned))
     found = session.exec(
         select(Example.id, Example.target, Example.weight, Example.user_key)
-        .where(Example.model == model, Example.status == "train", col(Example.learned_in).is_(None))
+        .where(Example.model == model, Example.status == "train", is_new)
         .order_by(col(Example.first_at), Example.id)
         .limit(policy.training.max_new)
     )
@@ -68,7 +75,9 @@ def new_rows(session: Session, model: str, policy: Policy) -> list[Row]:
     return within_user_share(rows, policy.trust.user_share)
 
 
-def replay_rows(session: Session, model: str, labels: Iterable[str], total: int, seed: str) -> list[Row]:
+def replay_rows(
+    session: Session, model: str, labels: Iterable[str], total: int, seed: str, unlearned: Collection[str] = ()
+) -> list[Row]:
     """A class-balanced sample of what the champion's line has learned.
 
     Ids are hashes, so «the first ids after a point that `seed` names» is a random sample that an index can serve.
@@ -76,17 +85,19 @@ def replay_rows(session: Session, model: str, labels: Iterable[str], total: int,
     rows = []
     for label, count in per_label(labels, total).items():
         if count:
-            rows += _sample(session, model, label, count, short_hash(seed, label))
+            rows += _sample(session, model, label, count, short_hash(seed, label), unlearned)
     return rows
 
 
-def _sample(session: Session, model: str, label: str, count: int, pivot: str) -> list[Row]:
+def _sample(session: Session, model: str, label: str, count: int, pivot: str, unlearned: Collection[str]) -> list[Row]:
     learned = (
         select(Example.id, Example.target, Example.weight, Example.user_key)
         .where(Example.model == model, Example.target == label, Example.status == "train")
         .where(col(Example.learned_in).is_not(None))
         .order_by(Example.id)
     )
+    if unlearned:
+        learned = learned.where(col(Example.learned_in).not_in(sorted(unlearned)))
     found = list(session.exec(learned.where(Example.id >= pivot).limit(count)))
     if len(found) < count:
         found += session.exec(learned.where(Example.id < pivot).limit(count - len(found)))
@@ -102,3 +113,15 @@ def texts_of(session: Session, ids: Iterable[str]) -> dict[str, str]:
         found = select(Example.id, Example.text).where(col(Example.id).in_(part), Example.status == "train")
         texts.update(session.exec(found).all())
     return texts
+
+
+def lessons_of(session: Session, ids: Iterable[str]) -> dict[str, tuple[str | None, float]]:
+    """Target and weight of examples as they are now; one that is no lesson any more is missing from the answer."""
+    wanted = sorted(ids)
+    lessons: dict[str, tuple[str | None, float]] = {}
+    for start in range(0, len(wanted), 500):
+        part = wanted[start : start + 500]
+        query = select(Example.id, Example.target, Example.weight)
+        found = session.exec(query.where(col(Example.id).in_(part), Example.status == "train"))
+        lessons.update((one, (target, weight)) for one, target, weight in found)
+    return lessons

@@ -126,12 +126,13 @@ class Worker:
             ArtifactError: the files of the champion, or of the version, are not what they were.
             FailedTrainingError, InterruptedTrainingError, NothingToLearnError: there is none.
         """
+        erasures = self.desk.erasures()
         snapshot, texts = self._prepared(request, part, offset)
         event = candidate.announced(self.artifacts, snapshot, request, datetime.now(UTC))
         if event is not None:  # by a trainer that was killed before it could clean up
             shutil.rmtree(self.work_dir / snapshot.version, ignore_errors=True)
         else:
-            self._train(request, snapshot, texts, part)
+            self._train(request, snapshot, texts, part, erasures)
             event = candidate.announced(self.artifacts, snapshot, request, datetime.now(UTC))
         assert event is not None  # it was stored a moment ago, and nobody removes a version
         return event
@@ -150,9 +151,14 @@ class Worker:
             self._idle(part)
 
     def _train(
-        self, request: TrainingRequested, snapshot: Snapshot, texts: Mapping[str, str], part: TopicPartition
+        self,
+        request: TrainingRequested,
+        snapshot: Snapshot,
+        texts: Mapping[str, str],
+        part: TopicPartition,
+        erasures: int,
     ) -> None:
-        """Train a version in a child, and store it."""
+        """Train a version in a child, and store it, unless a user was erased meanwhile who had a part in it."""
         parent = None
         if snapshot.parent:
             parent, _ = self.artifacts.get(candidate.folder_of(snapshot.parent), snapshot.parent_manifest)
@@ -165,11 +171,19 @@ class Worker:
             if isinstance(result, Failure):
                 raise FailedTrainingError(f"Training {result.error}; see the trainer's log.")
             crash_point("trainer.after_adapter_write")
+            if self._is_forgotten(snapshot, erasures):
+                raise InterruptedTrainingError("a user was erased who had a part in it")
             candidate.store(self.artifacts, snapshot, result, output)
             crash_point("trainer.after_rename")
         finally:
             child.stop()
             shutil.rmtree(output, ignore_errors=True)
+
+    def _is_forgotten(self, snapshot: Snapshot, erasures: int) -> bool:
+        try:
+            return self.desk.forget(snapshot, erasures)
+        except NotYetError as reason:
+            raise InterruptedTrainingError(str(reason)) from None
 
     def _watch(self, child: Child, request: TrainingRequested, part: TopicPartition) -> Outcome | Failure:
         """Pass the child's progress on until it ends, polling all the while."""
