@@ -49,6 +49,8 @@ class Wire(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Some bytes came; whether they got us anywhere shows afterwards."""
+        if self._ending:  # the parser stands at junk
+            return
         self._chunk, self._moved = len(data), False
         super().data_received(data)
         if self._in_head:

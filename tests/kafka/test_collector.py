@@ -28,7 +28,7 @@ from shared.identity import Keyring, create_secret, read_secret
 from shared.ids import namespaced
 from shared.kafka import Bus
 from shared.log import KafkaLog
-from shared.topics import FEEDBACK, TRAINING_REQUESTS, Topic
+from shared.topics import ERASURES, FEEDBACK, TRAINING_REQUESTS, Topic
 from tests.conftest import free_port
 
 pytestmark = pytest.mark.kafka
@@ -125,6 +125,7 @@ def test_202_means_that_it_is_in_the_topic(tmp_path: Path, bus: Bus) -> None:
         one = running.http.post("/v1/feedback", json={**THUMBS, "event_id": "e0"})
         many = running.http.post("/v1/feedback", json=[{**THUMBS, "event_id": f"e{n}"} for n in range(1, 501)])
         asked = running.http.post("/v1/training-requests", json={"model": "m"})
+        forgotten = running.http.post("/v1/erasures", json={"user": "ann"})
         both = [{**THUMBS, "event_id": "e501"}, {**THUMBS, "event_id": "no", "value": "sideways"}]
         mixed = running.http.post("/v1/feedback", json=both)
         again = running.http.post("/v1/feedback", json={**THUMBS, "event_id": "e0"})
@@ -133,6 +134,7 @@ def test_202_means_that_it_is_in_the_topic(tmp_path: Path, bus: Bus) -> None:
         assert [answer.status_code for answer in answers] == [202, 202, 202, 207, 200, 409]
         assert sorted(stored(bus, FEEDBACK)) == sorted(f"e{n}" for n in range(502))
         assert stored(bus, TRAINING_REQUESTS) == asked.json()["event_ids"]
+        assert (forgotten.status_code, stored(bus, ERASURES)) == (202, forgotten.json()["event_ids"])
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(15) == 0
 

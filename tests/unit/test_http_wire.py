@@ -196,6 +196,7 @@ def test_a_torn_request_behind_two_whole_ones_does_not_take_their_answers(site: 
     with site.connection() as client:
         client.sendall(post(b"one") + post(b"two") + torn)
         assert site.arrived.wait(WAIT_S)
+        client.sendall(torn)
         site.go_on.set()
         assert statuses(to_the_end(client)) == [200, 200]
     assert site.bodies == [b"one", b"two"]
