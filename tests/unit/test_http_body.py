@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gzip
 import json
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from shared.errors import RequestError
+from shared.http import body
 from shared.http.body import MAX_BODY, MAX_DEPTH, parse_json, read_json
 
 REFUSED = [
@@ -174,3 +176,15 @@ async def test_gzip_is_unpacked() -> None:
 )
 async def test_encodings(encoding: str, raw: bytes, expected: tuple[int, str]) -> None:
     assert await refusal_of(Upload([raw], {"content-encoding": encoding})) == expected
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def receive() -> dict[str, object]:
+        await asyncio.Event().wait()
+        raise AssertionError("never")
+
+    monkeypatch.setattr(body, "READ_S", 0.05)
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"100")]
+    with pytest.raises(RequestError) as refusal:
+        await read_json(Request({"type": "http", "headers": headers}, receive))
+    assert (refusal.value.status, refusal.value.code) == (408, "slow_body")
