@@ -24,8 +24,10 @@ RECENT = 2_000  # inputs that are in the air
 SOLICITED = 0.1
 RIGHT = 0.7  # share of served labels that the user agrees with
 THUMBS = 0.25  # share of feedback that only taps
-LABELS = tuple(f"intent-{number}" for number in range(50))
-WORDS = tuple(short_hash(f"word {number}")[: 3 + number % 7] for number in range(5_000))
+NUMBERED = 0.05  # share of inputs that name a number: of an order, of a flat
+LETTERS = str.maketrans("0123456789", "ghijklmnop")
+WORDS = tuple(short_hash(f"word {number}")[: 3 + number % 7].translate(LETTERS) for number in range(5_000))
+LABELS = tuple(f"{WORDS[number]} {WORDS[number + 50]}" for number in range(50))
 START = datetime(2026, 1, 1, tzinfo=UTC)
 STEP = timedelta(days=1) / (USERS * PER_USER_AND_DAY)  # between two predictions
 
@@ -96,4 +98,5 @@ def hash_of(text: str) -> int:
 
 
 def _words(rng: random.Random) -> str:
-    return " ".join(rng.choices(WORDS, k=rng.randint(5, 14)))
+    words = rng.choices(WORDS, k=rng.randint(5, 14))
+    return " ".join([*words, str(rng.randrange(10**6))] if rng.random() < NUMBERED else words)

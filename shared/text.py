@@ -12,6 +12,8 @@ _WORDS = re.compile(r"\w+")
 
 def normalise(text: str) -> str:
     """The normal form of an input: compatibility characters folded, lower case, single spaces."""
+    if text.isascii():  # where nothing has another form
+        return " ".join(text.lower().split())
     return _SPACES.sub(" ", unicodedata.normalize("NFKC", text).casefold()).strip()
 
 
@@ -22,9 +24,13 @@ def fingerprint(text: str) -> str:
     (train or holdout) can be fixed for a whole class of near-duplicates, whatever order they arrive in.
     A text without any word is its own class.
     """
-    bare = "".join(c for c in unicodedata.normalize("NFKD", normalise(text)) if not unicodedata.combining(c))
-    words = sorted(set(_WORDS.findall(bare)))
-    return short_hash(" ".join(words) if words else normalise(text))
+    normal = normalise(text)
+    words = sorted(set(_WORDS.findall(normal if normal.isascii() else _without_accents(normal))))
+    return short_hash(" ".join(words) if words else normal)
+
+
+def _without_accents(text: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
 
 
 def example_id(model: str, text: str) -> str:
@@ -34,8 +40,5 @@ def example_id(model: str, text: str) -> str:
 
 def short_hash(*parts: str) -> str:
     """32 hex digits of SHA-256 over the parts, which cannot run into each other (each is prefixed by its length)."""
-    digest = hashlib.sha256()
-    for part in parts:
-        raw = part.encode()
-        digest.update(len(raw).to_bytes(8, "big") + raw)
-    return digest.hexdigest()[:32]
+    raw = [part.encode() for part in parts]
+    return hashlib.sha256(b"".join([len(one).to_bytes(8, "big") + one for one in raw])).hexdigest()[:32]

@@ -7,9 +7,11 @@ end, once.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from functools import cached_property
+from typing import TypeVar, cast
 
 from sqlalchemy import Connection, select
 from sqlmodel import col
@@ -78,7 +80,14 @@ class Batch:
 
     def of(self, event_type: type[EventType]) -> list[EventType]:
         """The events of one type, in order."""
-        return [event for event in self.events if isinstance(event, event_type)]
+        return cast(list[EventType], self._by_type.get(event_type, []))
+
+    @cached_property
+    def _by_type(self) -> dict[type[Event], list[Event]]:
+        found: dict[type[Event], list[Event]] = defaultdict(list)
+        for event in self.events:
+            found[type(event)].append(event)
+        return found
 
 
 @dataclass

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Table, inspect, or_
+from sqlalchemy import Connection, Dialect, Table, inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel
 
@@ -26,9 +28,46 @@ def lock(connection: Connection) -> None:
 
 
 def insert(connection: Connection, table: type[SQLModel], rows: Sequence[Row]) -> None:
-    """Insert rows that are known to be new. Values go from hand to hand: a model object costs ten times its row."""
-    if rows:
-        connection.execute(table_of(table).insert(), rows)
+    """Insert rows that are known to be new, with all columns; values go to the driver with little in between.
+
+    Postgres takes them by COPY, at a third of what an INSERT each costs the server.
+    """
+    if not rows:
+        return
+    writing = _writing(table, connection.dialect)
+    values = [writing.values(row) for row in rows]
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(writing.insert, values)
+        return
+    cursor = connection.connection.cursor()
+    with cursor.copy(writing.copy) as copy:
+        for row in values:
+            copy.write_row(row)
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How rows of one table are handed to one driver."""
+
+    insert: str
+    copy: str
+    columns: tuple[tuple[str, Callable[[Any], Any] | None], ...]
+
+    def values(self, row: Row) -> tuple[Any, ...]:
+        """A row's values as the driver takes them, in the order of the statement."""
+        return tuple([row[name] if process is None else process(row[name]) for name, process in self.columns])
+
+
+@cache
+def _writing(table: type[SQLModel], dialect: Dialect) -> Writing:
+    columns = table_of(table).columns
+    names = ", ".join(column.name for column in columns)
+    places = ", ".join("?" for _ in columns)
+    return Writing(
+        f"INSERT INTO {table_of(table).name} ({names}) VALUES ({places})",  # noqa: S608 names of our own schema
+        f"COPY {table_of(table).name} ({names}) FROM STDIN",
+        tuple((column.name, column.type.dialect_impl(dialect).bind_processor(dialect)) for column in columns),
+    )
 
 
 def insert_new(connection: Connection, rows: Sequence[SQLModel]) -> set[str]:
@@ -59,14 +98,6 @@ def chunks(names: Iterable[str]) -> Iterator[list[str]]:
     ordered = sorted(set(names))
     for start in range(0, len(ordered), CHUNK):
         yield ordered[start : start + CHUNK]
-
-
-def pairs(first: Any, second: Any, wanted: Collection[tuple[str, str]]) -> Any:
-    """Where two columns are one of the wanted pairs; for few firsts and many seconds."""
-    by_first: dict[str, list[str]] = {}
-    for one, two in sorted(wanted):
-        by_first.setdefault(one, []).append(two)
-    return or_(*[(first == one) & second.in_(twos) for one, twos in by_first.items()])
 
 
 def table_of(model: type[SQLModel]) -> Table:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -46,3 +49,11 @@ def test_examples() -> None:
     assert fingerprint("?!") != fingerprint("…")
     assert fingerprint("don't stop") != fingerprint("dont stop")
     assert example_id("a", "Hello") == example_id("a", " hello ") != example_id("b", "hello")
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_the_short_way_for_ascii_gives_what_the_long_one_does(text: str) -> None:
+    long = re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text).casefold()).strip()
+    assert normalise(text) == long
+    words = sorted(set(re.findall(r"\w+", unicodedata.normalize("NFKD", long))))
+    assert fingerprint(text) == short_hash(" ".join(words) if words else long)
