@@ -11,11 +11,13 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
+from local.postgres import binaries, postgres
 from shared.kafka import Bus
 
 START_S = 60
@@ -75,6 +77,36 @@ def _embedded() -> Iterator[str]:
         broker.terminate()
         broker.wait(30)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A real Postgres: the given one, else one of its own where Debian's is installed."""
+    if given := os.environ.get("LEARNBACK_TEST_POSTGRES"):
+        yield given
+        return
+    if binaries() is None:
+        pytest.skip("no Postgres here: install it, or set LEARNBACK_TEST_POSTGRES to a database's URL")
+    with postgres(free_port()) as url:
+        yield url
+
+
+@pytest.fixture
+def new_schema(postgres_url: str) -> Iterator[Callable[[], str]]:
+    """Makes URLs of empty databases: schemas of their own, gone after the test."""
+    admin, made = create_engine(postgres_url), []
+
+    def make() -> str:
+        made.append(f"t{uuid.uuid4().hex[:10]}")
+        with admin.begin() as connection:
+            connection.execute(text(f"CREATE SCHEMA {made[-1]}"))
+        return f"{postgres_url}?options=-csearch_path%3D{made[-1]}"
+
+    yield make
+    with admin.begin() as connection:
+        for name in made:
+            connection.execute(text(f"DROP SCHEMA {name} CASCADE"))
+    admin.dispose()
 
 
 @pytest.fixture

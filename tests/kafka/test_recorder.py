@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, func, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, SQLModel
 
 from schemas.events import Dataset, Event, EventQuarantined, ModelCard, TrainingRequested, UserErased
@@ -66,11 +66,12 @@ class Place:
 
     bus: Bus
     folder: Path
+    database: str | None = None
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def url(self) -> str:
-        return f"sqlite:///{self.folder}/learnback.db"
+        return self.database or f"sqlite:///{self.folder}/learnback.db"
 
     @property
     def artifacts(self) -> ArtifactStore:
@@ -96,7 +97,7 @@ class Place:
         try:
             with engine.connect() as connection:
                 return connection.execute(select(func.count()).select_from(table)).scalar_one()
-        except OperationalError:  # no table yet
+        except DBAPIError:  # no table yet
             return 0
         finally:
             engine.dispose()
@@ -110,8 +111,9 @@ class Place:
 
 
 @pytest.fixture
-def place(bus: Bus, tmp_path: Path) -> Iterator[Place]:
-    here = Place(bus, tmp_path)
+def place(request: pytest.FixtureRequest, bus: Bus, tmp_path: Path) -> Iterator[Place]:
+    on_postgres = getattr(request, "param", "sqlite") == "postgres"
+    here = Place(bus, tmp_path, request.getfixturevalue("new_schema")() if on_postgres else None)
     yield here
     for process in here.processes:
         process.kill()
@@ -190,6 +192,7 @@ def test_feedback_meets_its_prediction_in_both_orders(place: Place) -> None:
     }
 
 
+@pytest.mark.parametrize("place", ["sqlite", "postgres"], indirect=True)
 def test_a_killed_recorder_loses_nothing_and_repeats_nothing(place: Place) -> None:
     log: list[Event] = []
     for number in range(1500):

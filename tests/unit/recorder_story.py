@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -44,13 +44,20 @@ def policy(window: int = 3000, **trust: Any) -> PolicyFile:
     return PolicyFile(defaults=Policy(trust=Trust(**trust), gate=Gate(window=window)))
 
 
+def in_memory() -> Engine:
+    return open_database("sqlite://")
+
+
+new_engine: Callable[[], Engine] = in_memory  # a story's next database; the fixture `everywhere` may give another one
+
+
 @dataclass
 class Database:
-    """A database in memory and the policy under which it records."""
+    """An empty database and the policy under which it records."""
 
     policies: PolicyFile = field(default_factory=policy)
     datasets: dict[str, Imported] = field(default_factory=dict)
-    engine: Engine = field(default_factory=lambda: open_database("sqlite://"))
+    engine: Engine = field(default_factory=lambda: new_engine())
 
     def __post_init__(self) -> None:
         SQLModel.metadata.create_all(self.engine)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from schemas.events import Event, TrainingProgressed, UserErased
 from services.recorder import identity, newcomers
 from services.recorder.digest import digest
-from shared.tables import Example, FeedbackRow, ModelRow, Prediction, Progress, Request, Version
+from shared.tables import Example, FeedbackRow, ModelRow, Prediction, Progress, Request, Version, open_database
 from shared.text import fingerprint
 from tests.unit.events import EXAMPLES
 from tests.unit.recorder_chance import any_order, some_log, some_policy
@@ -35,9 +35,11 @@ from tests.unit.recorder_story import (
     trained,
 )
 
+pytestmark = pytest.mark.usefixtures("everywhere")
+
 
 @pytest.fixture
-def database() -> Database:
+def database(everywhere: None) -> Database:
     return Database()
 
 
@@ -269,6 +271,7 @@ def test_the_newest_progress_of_a_request_stays(database: Database) -> None:
     assert [row.step for row in database.rows(Progress)] == [2]
 
 
+@pytest.mark.parametrize("everywhere", ["sqlite"], indirect=True)
 def test_no_class_of_inputs_is_on_both_sides() -> None:
     for seed in range(20):
         rng = random.Random(seed)
@@ -281,6 +284,7 @@ def test_no_class_of_inputs_is_on_both_sides() -> None:
         assert all(len(found) == 1 for found in sides.values())
 
 
+@pytest.mark.parametrize("everywhere", ["sqlite"], indirect=True)
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 10**9))
 def test_any_order_of_partitions_and_any_redelivery_gives_the_same_digest(seed: int) -> None:
@@ -295,6 +299,7 @@ def test_any_order_of_partitions_and_any_redelivery_gives_the_same_digest(seed: 
         assert digest(replayed.engine) == digest(database.engine)
 
 
+@pytest.mark.parametrize("everywhere", ["sqlite"], indirect=True)
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 10**9))
 def test_inputs_with_one_voice_are_judged_as_all_others_are(seed: int) -> None:
@@ -308,6 +313,17 @@ def test_inputs_with_one_voice_are_judged_as_all_others_are(seed: int) -> None:
             patch.setattr(newcomers, "lonely", lambda *_: [])
             general.record(*batch)
         assert digest(database.engine) == digest(general.engine)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_both_databases_hold_the_same(seed: int) -> None:
+    rng = random.Random(seed)
+    here = Database(some_policy(rng))
+    log = some_log(rng, here)
+    in_memory = Database(here.policies, here.datasets, open_database("sqlite://"))
+    here.record(*log)
+    in_memory.record(*log)
+    assert digest(here.engine) == digest(in_memory.engine)
 
 
 def test_two_users_make_a_quorum_across_batches() -> None:
