@@ -57,7 +57,12 @@ def read_key(path: Path) -> str:
 
 
 def post(decided: Decision, url: str, key: str) -> None:
-    """Send a decision; it is an event when this returns.
+    """Send a decision; it is an event when this returns. Raises as `send`."""
+    send(decided.model_dump_json(exclude_none=True), url, "/v1/reviews", key)
+
+
+def send(body: str, url: str, path: str, key: str) -> None:
+    """Post what a person decided; it is an event when this returns.
 
     Raises:
         BadInputError: the collector refuses it, in its words.
@@ -65,8 +70,8 @@ def post(decided: Decision, url: str, key: str) -> None:
     """
     try:
         answer = httpx.post(
-            f"{url.rstrip('/')}/v1/reviews",
-            content=decided.model_dump_json(exclude_none=True),
+            f"{url.rstrip('/')}{path}",
+            content=body,
             headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"},
             timeout=TIMEOUT_S,
         )
