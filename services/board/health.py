@@ -9,7 +9,7 @@ from sqlalchemy import Engine, func, select
 from sqlmodel import col
 
 from services.board.database import records, row, rows
-from shared.ledger import SPOOL_PATIENCE, imbalance, pending
+from shared.ledger import imbalance, pending
 from shared.tables import Consumed, DeadLetter, Example, FeedbackRow, LedgerRow
 
 MINUTES = 60  # minutes of the ledger that are shown
@@ -30,11 +30,10 @@ class Minute:
 
 @dataclass(frozen=True)
 class Balance:
-    """All minutes together: what is missing for good, what may still come, what waits in spools."""
+    """All minutes together: what is missing for good, and what may still come."""
 
     lost: int
     pending: int
-    spooled: int
     since: datetime | None
 
 
@@ -64,12 +63,7 @@ def balance(engine: Engine, now: datetime) -> Balance:
     """What does not balance, of all time: few rows, and an index of them."""
     open_ = records(engine, select(LedgerRow).where(col(LedgerRow.missing) != 0))
     since = [one.bucket for one in open_ if imbalance([one], now)]
-    told = col(LedgerRow.told_at) > now - SPOOL_PATIENCE
-    recent = col(LedgerRow.bucket) > now - 24 * SPOOL_PATIENCE
-    (spooled,) = row(engine, select(func.sum(LedgerRow.spooled)).where(recent, told))
-    return Balance(
-        imbalance(open_, now), sum(pending(one, now) for one in open_), int(spooled or 0), min(since, default=None)
-    )
+    return Balance(imbalance(open_, now), sum(pending(one, now) for one in open_), min(since, default=None))
 
 
 def minutes(engine: Engine, now: datetime, count: int = MINUTES) -> tuple[Minute, ...]:

@@ -40,6 +40,8 @@ def metrics() -> Iterator[str]:
         seen.observe(1)
     behind = Gauge("learnback_consumer_lag_events", "…", ["service", "topic"], registry=registry)
     behind.labels("recorder", "learnback.feedback.v1").set(7)
+    Gauge("learnback_spool_events", "…", registry=registry).set(42)
+    Gauge("learnback_spool_oldest_seconds", "…", registry=registry).set(90)
     server, thread = start_http_server(0, "127.0.0.1", registry)
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -86,11 +88,13 @@ def test_what_only_the_recorder_knows_comes_from_its_metrics(
     engine: Engine, metrics: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LEARNBACK_BOARD_RECORDER_URL", metrics)
+    monkeypatch.setenv("LEARNBACK_BOARD_COLLECTOR_URL", metrics)
     ledger(engine, datetime.now(UTC))
     page = open_page("health")
     shown = {metric.label: (metric.value, metric.delta) for metric in page.metric}
     assert shown["Accepted to visible"] == ("0.2 s", "95 % in 0.9 s")
     assert shown["Not yet read"] == ("7", "events behind")
+    assert shown["In the spool"] == ("42", "oldest 1.5 min")
     assert column(page, "Not yet read") == ["7"]
 
 
@@ -98,8 +102,8 @@ def test_a_minute_is_pending_before_it_is_missing(engine: Engine) -> None:
     rows = Rows(engine)
     rows.rows.append(LedgerRow(instance="i", bucket=START, accepted=5, arrived=3, stored=3, missing=2))
     rows.write()
-    assert health.balance(engine, START + timedelta(seconds=90)) == health.Balance(0, 2, 0, None)
-    assert health.balance(engine, NOW) == health.Balance(2, 0, 0, START)
+    assert health.balance(engine, START + timedelta(seconds=90)) == health.Balance(0, 2, None)
+    assert health.balance(engine, NOW) == health.Balance(2, 0, START)
     (minute,) = health.minutes(engine, NOW)
     assert (minute.accepted, minute.ended["stored"], minute.pending, minute.lost) == (5, 3, 0, 2)
 

@@ -62,6 +62,7 @@ def figures(
     buckets = recorder.by(gauges.VISIBLE, "le") if recorder else {}
     behind = recorder.total("learnback_consumer_lag_events") if recorder else None
     visible = [gauges.quantile(buckets, share) for share in (0.5, 0.95)]
+    spooled = collector.total("learnback_spool_events") if collector else None
     spool_age = collector.total("learnback_spool_oldest_seconds") if collector else None
     row = st.columns(5)
     for column, name, value, note, why in (
@@ -71,7 +72,7 @@ def figures(
          "From the collector's yes to the committed row, since the recorder started."),
         (row[2], "Not yet read", "–" if behind is None else f"{behind:,.0f}",
          "recorder away" if recorder is None else "events behind", "Events on Kafka that the recorder has not taken."),
-        (row[3], "In spools", f"{balance.spooled:,}",
+        (row[3], "In the spool", "–" if spooled is None else f"{spooled:,.0f}",
          "collector away" if collector is None else f"oldest {words.duration(spool_age or 0)}",
          "Accepted while Kafka was away; sent when it is back."),
         (row[4], "Without a prediction", f"{waiting:,}", "feedback that waits",
