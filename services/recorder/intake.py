@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -57,6 +58,8 @@ class Intake:
                     _shelved(record, topic, draft)
                 else:
                     self._open(record, topic, draft)
+        for kind, count in Counter(type(event).__name__ for event in draft.events).items():
+            EVENTS_IN.labels(SERVICE, kind).inc(count)
         offsets = [
             Consumed(topic=part.topic, partition=part.partition, next_offset=end(polled[part])) for part in polled
         ]
@@ -76,7 +79,6 @@ class Intake:
             draft.origins[id(event)] = record
             if instance := instance_of(record):
                 draft.arrivals.event(instance, event)
-            EVENTS_IN.labels(SERVICE, type(event).__name__).inc()
 
     def without(self, record: Record, reason: str, detail: str, attempts: int) -> Batch:
         """The batch that is left of a record when it is put aside: where to go on.

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Dialect, Table, inspect
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import SQLModel
 
 Row = dict[str, Any]  # a row's values by column
@@ -39,10 +40,24 @@ def insert(connection: Connection, table: type[SQLModel], rows: Sequence[Row]) -
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(writing.insert, values)
         return
-    cursor = connection.connection.cursor()
-    with cursor.copy(writing.copy) as copy:
-        for row in values:
-            copy.write_row(row)
+    _copy(connection, writing.copy, values)
+
+
+def _copy(connection: Connection, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    """Send rows by COPY, which SQLAlchemy does not know; what goes wrong is told as SQLAlchemy tells it.
+
+    Raises:
+        DBAPIError: of the kind that any other statement would have raised.
+    """
+    driver = connection.dialect.loaded_dbapi
+    try:
+        with connection.connection.cursor().copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
+    except driver.Error as error:
+        raise DBAPIError.instance(
+            statement, None, error, driver.Error, hide_parameters=True, dialect=connection.dialect
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,12 @@ import random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy.exc import IntegrityError
 
 from schemas.events import Event, TrainingProgressed, UserErased
 from services.recorder import identity, newcomers
 from services.recorder.digest import digest
+from services.recorder.sql import insert
 from shared.tables import Example, FeedbackRow, ModelRow, Prediction, Progress, Request, Version, open_database
 from shared.text import fingerprint
 from tests.unit.events import EXAMPLES
@@ -332,3 +334,10 @@ def test_two_users_make_a_quorum_across_batches() -> None:
     assert database.state("hello") == ("train", "pending", "quorum", "b")
     database.record(*corrected("p2", "hello", "b", 4, user=EVE))
     assert database.state("hello") == ("train", "train", "", "b")
+
+
+def test_a_row_that_the_database_refuses_is_told_in_one_way_on_both(database: Database) -> None:
+    database.record(served("p", "hello"))
+    row = {name: getattr(database.rows(Prediction)[0], name) for name in Prediction.model_fields}
+    with database.engine.connect() as connection, pytest.raises(IntegrityError):
+        insert(connection, Prediction, [row])
