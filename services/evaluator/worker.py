@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +23,7 @@ from services.evaluator.gate import Judgement, first, judge, parentage, unsound
 from services.evaluator.history import History
 from services.evaluator.scoring import Scorer
 from services.evaluator.statistics import Paired, accuracy
+from shared import attempts
 from shared.crash import crash_point
 from shared.envelope import unseal
 from shared.errors import ArtifactError, InvalidEventError
@@ -59,8 +60,20 @@ class Worker:
             self.pulse.ready = bool(self.consumer.assignment())
             for part, records in self.consumer.poll(timeout_ms=POLL_MS, max_records=1).items():
                 for record in records:
-                    self._handle(record)
+                    if attempts.begin(self.consumer, part, record.offset):
+                        self._handle(record)
+                    else:
+                        self._put_aside(record)
                     self.consumer.commit({part: OffsetAndMetadata(record.offset + 1, "", -1)})
+
+    def _put_aside(self, record: Any) -> None:
+        """Refuse a candidate of which the evaluator died each time."""
+        reason = f"The evaluator died of it {attempts.MOST} times."
+        self.publisher.dead_letter(record, "evaluator", attempts.CRASH_LOOP, reason, attempts.MOST)
+        with suppress(InvalidEventError):
+            event = unseal(record.value, record.headers, CANDIDATES)
+            if isinstance(event, CandidateTrained) and event.version not in self.history.verdicts:
+                self.publisher.publish(_verdict(event, self.history.champions.get(event.model), unsound(reason)))
 
     def _handle(self, record: Any) -> None:
         try:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from schemas.events import Event, TrainingRequested
+from prometheus_client import Counter
+
+from schemas.events import Event, FeedbackReceived, PredictionServed, TrainingRequested
 from services.recorder import shelves
 from services.recorder.accounting import Arrivals
 from services.recorder.batch import SERVICE, Batch
@@ -16,13 +18,16 @@ from services.recorder.feed import Polled, Record
 from shared.artifacts import ArtifactStore
 from shared.envelope import INSTANCE, Outgoing, unseal
 from shared.errors import ArtifactError, InvalidEventError
+from shared.ids import namespaced
 from shared.kafka import Bus, Publisher
 from shared.letters import is_kept, read, shelf
 from shared.observe import EVENTS_IN
 from shared.tables import Consumed, DeadLetter
-from shared.topics import DEAD_LETTERS, QUARANTINE, Topic
+from shared.topics import DEAD_LETTERS, QUARANTINE, Topic, key_of
 
 SHELVES = (DEAD_LETTERS, QUARANTINE)
+NAMESPACE = 8  # hex digits
+MISPLACED = Counter("learnback_misplaced_records_total", "Records whose key is not their event's", ["topic"])
 
 
 @dataclass
@@ -68,6 +73,7 @@ class Intake:
     def _open(self, record: Record, topic: Topic, draft: Draft) -> None:
         try:
             event = unseal(record.value, record.headers, topic)
+            _check_origin(event, record)
             if isinstance(event, TrainingRequested) and (card := read_card(self.artifacts, event)):
                 draft.datasets[event.event_id] = card
         except InvalidEventError as error:
@@ -105,6 +111,20 @@ class Intake:
             self.publisher.dead_letter(record, SERVICE, reason, detail, attempts)
         if (instance := instance_of(record)) and is_kept(reason, SERVICE):
             arrivals.put_aside(instance, occurred_at(record), "quarantined" if shelf(reason) is QUARANTINE else "dead")
+
+
+def _check_origin(event: Event, record: Record) -> None:
+    """Hold an event against what is around it.
+
+    Raises:
+        InvalidEventError: `forged_app`: its id is of another app's namespace (shared.ids) than the app that it names.
+    """
+    if record.key != key_of(event).encode():
+        MISPLACED.labels(record.topic).inc()  # it may be in another partition than its other half; SQL joins them all
+    if isinstance(event, PredictionServed | FeedbackReceived) and event.source == "collector":
+        namespace, dot, own = event.event_id.partition(".")
+        if dot and len(namespace) == NAMESPACE and event.event_id != namespaced(event.app, own):
+            raise InvalidEventError("forged_app", "The event's id is of another app's namespace.")
 
 
 def _shelved(record: Record, topic: Topic, draft: Draft) -> None:

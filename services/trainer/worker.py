@@ -11,6 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.context import ForkServerContext
@@ -27,6 +28,7 @@ from services.trainer.desk import Desk, NothingToLearnError, NotYetError
 from services.trainer.progress import State, progressed
 from services.trainer.reports import Failure, Outcome, Progress
 from services.trainer.snapshot import Snapshot
+from shared import attempts
 from shared.artifacts import ArtifactStore
 from shared.crash import crash_point
 from shared.envelope import unseal
@@ -76,8 +78,12 @@ class Worker:
 
     def _take(self, part: TopicPartition, record: Any) -> None:
         try:
-            self._handle(part, record)
+            if attempts.begin(self.consumer, part, record.offset):
+                self._handle(part, record)
+            else:
+                self._put_aside(record)
         except InterruptedTrainingError:
+            attempts.forgive(self.consumer, part, record.offset)
             if part in self.consumer.assignment():
                 self.consumer.seek(part, record.offset)
             return
@@ -85,6 +91,15 @@ class Worker:
             self.consumer.resume(*self.consumer.paused())
         if part in self.consumer.assignment():
             self.consumer.commit({part: OffsetAndMetadata(record.offset + 1, "", -1)})
+
+    def _put_aside(self, record: Any) -> None:
+        """Give up a request of which the trainer died each time."""
+        reason = f"The trainer died of it {attempts.MOST} times."
+        self.publisher.dead_letter(record, "trainer", attempts.CRASH_LOOP, reason, attempts.MOST)
+        with suppress(InvalidEventError):
+            event = unseal(record.value, record.headers, TRAINING_REQUESTS)
+            if isinstance(event, TrainingRequested):
+                self._tell(event, "failed", detail=reason)
 
     def _handle(self, part: TopicPartition, record: Any) -> None:
         try:
@@ -132,6 +147,8 @@ class Worker:
         if event is not None:  # by a trainer that was killed before it could clean up
             shutil.rmtree(self.work_dir / snapshot.version, ignore_errors=True)
         else:
+            crash_point("trainer.before_training")
+            attempts.forgive(self.consumer, part, offset)  # it may be killed as often as it likes while a child trains
             self._train(request, snapshot, texts, part, erasures)
             event = candidate.announced(self.artifacts, snapshot, request, datetime.now(UTC))
         assert event is not None  # it was stored a moment ago, and nobody removes a version

@@ -108,3 +108,22 @@ def test_a_killed_trainer_leaves_no_orphan_and_makes_the_version_once(stage: Sta
         assert successor.wait(30) == 0
     assert [event.version for event in stage.of(CandidateTrained)] == [begun.version]
     assert list(unfinished(stage).iterdir()) == []
+
+
+def test_a_request_that_kills_the_trainer_three_times_is_put_aside(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deadly = card(stage, ROWS, ANCHORS)
+    ask(stage, deadly)
+    monkeypatch.setenv("LEARNBACK_INSTANCE", "one")  # whose partitions are its successor's at once
+    with monkeypatch.context() as dying:
+        dying.setenv("LEARNBACK_CRASH_AT", "trainer.before_training")
+        for _ in range(3):
+            with process(stage, QUICK) as victim:
+                assert victim.wait(60) == -signal.SIGKILL
+    with process(stage, QUICK):
+        until(lambda: told(stage, deadly.request_id)[-1:] == ["failed"])
+        ask(stage, asked("next"))
+        until(lambda: told(stage, "r-next") == ["started", "skipped"])
+    assert stage.dead_letters() == [("trainer", "crash_loop", 0)]
+    assert reasons(stage, "failed") == {deadly.request_id: "The trainer died of it 3 times."}

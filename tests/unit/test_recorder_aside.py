@@ -14,9 +14,11 @@ from schemas.events import PredictionServed, TrainingRequested
 from services.recorder import facts, orphans
 from services.recorder.attempts import MOST, Attempts
 from services.recorder.digest import digest
+from services.recorder.intake import MISPLACED
 from services.recorder.recording import parted
 from shared.envelope import Outgoing, seal, unseal
 from shared.errors import FatalError
+from shared.ids import namespaced
 from shared.tables import Attempt, DeadLetter, Erasure, FeedbackRow, Prediction, Receipt, Taint
 from shared.topics import FEEDBACK, PREDICTIONS, TRAINING_REQUESTS
 from tests.unit.recorder_records import BUS, Tape, replayed
@@ -236,3 +238,22 @@ def test_no_rebuild_for_a_user_from_whom_nothing_was_learned(tape: Tape) -> None
     lineage(tape)
     tape.say(*corrected("p3", "unlearned", "b", user="c" * 32), erased("c" * 32))
     assert rebuilds(tape) == []
+
+
+def test_an_event_under_another_apps_namespace_waits_for_a_person(tape: Tape) -> None:
+    mine = said("p1", "b").model_copy(update={"event_id": namespaced("shop", "mine")})
+    forged = said("p1", "b").model_copy(update={"event_id": namespaced("bank", "theirs")})
+    tape.say(served("p1", "hello"), mine, forged)
+    assert [row.event_id for row in tape.database.rows(FeedbackRow)] == [mine.event_id]
+    [letter] = tape.letters
+    assert (letter.reason, letter.event_id) == ("forged_app", forged.event_id)
+    tape.read_back()
+    assert [row.quarantined for row in tape.database.rows(DeadLetter)] == [True]
+
+
+def test_a_record_under_a_strange_key_is_recorded_and_counted(tape: Tape) -> None:
+    before = MISPLACED.labels(BUS.name(PREDICTIONS))._value.get()
+    record = tape.add(seal(served("p1", "hello")))
+    tape.take([record._replace(key=None)])
+    assert len(tape.database.rows(Prediction)) == 1
+    assert MISPLACED.labels(BUS.name(PREDICTIONS))._value.get() == before + 1
