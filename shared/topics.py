@@ -35,6 +35,10 @@ FORGETTING = {
     "file.delete.delay.ms": "1000",
 }
 
+# A broker refuses records from more than an hour ahead by their writer's clock, and deletes at once what is older than
+# the retention by it. When an event happened is in the event.
+BY_THE_BROKERS_CLOCK = {"message.timestamp.type": "LogAppendTime"}
+
 
 @dataclass(frozen=True)
 class Topic:
@@ -55,8 +59,8 @@ class Topic:
     def configs(self) -> dict[str, str]:
         """The topic's settings on the broker."""
         if self.days is None:
-            return {"cleanup.policy": "compact"}
-        kept = {"retention.ms": str(self.days * DAY_MS)}
+            return {"cleanup.policy": "compact", **BY_THE_BROKERS_CLOCK}
+        kept = {"retention.ms": str(self.days * DAY_MS), **BY_THE_BROKERS_CLOCK}
         if self.forgets:
             return {"cleanup.policy": "compact,delete", **kept, **FORGETTING}
         return {"cleanup.policy": "delete", **kept}

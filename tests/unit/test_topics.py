@@ -6,7 +6,7 @@ import pytest
 
 from cli.documents import ASYNCAPI, README, asyncapi, between, topic_table
 from schemas.events import EVENTS, Event, ModelStateChanged, ReviewDecided
-from shared.topics import ERASURES, FEEDBACK, MODELS, PREDICTIONS, TOPIC_OF, TOPICS, key_of
+from shared.topics import BY_THE_BROKERS_CLOCK, ERASURES, FEEDBACK, MODELS, PREDICTIONS, TOPIC_OF, TOPICS, key_of
 from tests.unit.events import EXAMPLES
 
 
@@ -32,9 +32,9 @@ def test_predictions_and_feedback_meet_in_one_partition() -> None:
 
 def test_what_is_compacted_is_a_state_with_one_order() -> None:
     assert {topic.partitions for topic in TOPICS if topic.days is None} == {1}
-    assert MODELS.configs == {"cleanup.policy": "compact"}
+    assert MODELS.configs == {"cleanup.policy": "compact", **BY_THE_BROKERS_CLOCK}
     assert ERASURES.retention == "compact"
-    assert FEEDBACK.configs == {"cleanup.policy": "delete", "retention.ms": "2592000000"}
+    assert FEEDBACK.configs == {"cleanup.policy": "delete", "retention.ms": "2592000000", **BY_THE_BROKERS_CLOCK}
 
 
 @pytest.mark.parametrize("event", EXAMPLES, ids=lambda event: type(event).__name__)
