@@ -27,6 +27,7 @@ from shared.topics import TOPICS, Topic
 SESSION_TIMEOUT_MS = 15_000  # a killed worker's partitions move after this; heartbeats every third of it
 ACK_TIMEOUT_S = 30
 RETRY_S = 2.0
+RECONNECT_MS = 1_000  # the longest pause between two tries to reach a broker; kafka-python would wait up to 30 s
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,9 @@ class Bus:
     @contextmanager
     def publisher(self) -> Iterator[Publisher]:
         """A publisher that is flushed and closed at the end."""
-        producer = KafkaProducer(bootstrap_servers=self.servers, acks="all", linger_ms=2)
+        producer = KafkaProducer(
+            bootstrap_servers=self.servers, acks="all", linger_ms=2, reconnect_backoff_max_ms=RECONNECT_MS
+        )
         try:
             yield Publisher(self, producer)
         finally:
@@ -140,6 +143,7 @@ class Bus:
             auto_offset_reset="earliest",
             session_timeout_ms=SESSION_TIMEOUT_MS,
             heartbeat_interval_ms=SESSION_TIMEOUT_MS // 3,
+            reconnect_backoff_max_ms=RECONNECT_MS,
             **options,
         )
         _await_partitions(consumer, {self.name(topic): topic.partitions for topic in topics})
@@ -148,7 +152,9 @@ class Bus:
     @contextmanager
     def follower(self, *topics: Topic) -> Iterator[Follower]:
         """A reader of whole topics without a group: everything from the start, then what comes."""
-        consumer = KafkaConsumer(bootstrap_servers=self.servers, enable_auto_commit=False)
+        consumer = KafkaConsumer(
+            bootstrap_servers=self.servers, enable_auto_commit=False, reconnect_backoff_max_ms=RECONNECT_MS
+        )
         try:
             parts = [
                 TopicPartition(self.name(topic), part)

@@ -18,7 +18,7 @@ import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from shared.errors import FatalError, UnavailableError
-from shared.kafka import SESSION_TIMEOUT_MS, Bus
+from shared.kafka import RECONNECT_MS, SESSION_TIMEOUT_MS, Bus
 from shared.topics import Topic
 
 QUEUE_KB = 16 * 1024  # read ahead at most this much, so that memory does not follow the backlog
@@ -73,6 +73,7 @@ class Feed:
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "earliest",
                 "session.timeout.ms": SESSION_TIMEOUT_MS,
+                "reconnect.backoff.max.ms": RECONNECT_MS,
                 "queued.max.messages.kbytes": QUEUE_KB,
                 "fetch.message.max.bytes": FETCH_BYTES,
             },
