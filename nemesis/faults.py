@@ -59,7 +59,9 @@ class Breaker:
         self._broker_back.set()
         self._broker_at = 0.0
         self._since = dict.fromkeys(self._programs, time.monotonic())
-        self._admin = AdminClient({"bootstrap.servers": here.ports.kafka}, logger=SILENT)
+        self._admin = AdminClient(
+            {"bootstrap.servers": here.ports.kafka, "reconnect.backoff.max.ms": 100}, logger=SILENT
+        )
         self.faults: list[Fault] = []
 
     def run(self, stopping: threading.Event) -> None:

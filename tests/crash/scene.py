@@ -69,8 +69,9 @@ class Scene:
 
     @contextmanager
     def running(self, service: str, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
-        """A service until the block ends."""
-        environment = {**os.environ, **self._environment(service), **settings}
+        """A service until the block ends. A setting that is empty is left out."""
+        told = {**self._environment(service), **settings}
+        environment = {**os.environ, **{name: value for name, value in told.items() if value}}
         with (
             (self.folder / f"{service}.log").open("ab") as log,
             subprocess.Popen(

@@ -1,0 +1,1 @@
+"""What machines do to Learnback: brokers, disks, databases, clocks and groups fail, for a while."""
