@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import collections
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -63,7 +63,7 @@ class Intake:
                     _shelved(record, topic, draft)
                 else:
                     self._open(record, topic, draft)
-        for kind, count in Counter(type(event).__name__ for event in draft.events).items():
+        for kind, count in collections.Counter(type(event).__name__ for event in draft.events).items():
             EVENTS_IN.labels(SERVICE, kind).inc(count)
         offsets = [
             Consumed(topic=part.topic, partition=part.partition, next_offset=end(polled[part])) for part in polled
