@@ -57,6 +57,7 @@ from services.recorder.shelves import Letters
 from services.recorder.sql import insert_new, lock, replace
 from shared import letters as letterbox
 from shared.envelope import Outgoing, seal
+from shared.errors import UnavailableError
 from shared.policy import PolicyFile
 from shared.tables import Consumed, Example, FeedbackRow, Receipt
 
@@ -69,6 +70,7 @@ class Batch:
     """What one poll brought: events, the datasets of their cards by event id, dead letters, and where to go on.
 
     `arrivals` says which process accepted which event, `origins` which record an event (by its `id()`) came in.
+    `firsts` is the first offset of each partition (topic, number) that it brings.
     """
 
     events: tuple[Event, ...] = ()
@@ -77,6 +79,7 @@ class Batch:
     offsets: tuple[Consumed, ...] = ()
     arrivals: Arrivals = field(default_factory=Arrivals)
     origins: Mapping[int, Record] = field(default_factory=dict)
+    firsts: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
     def of(self, event_type: type[EventType]) -> list[EventType]:
         """The events of one type, in order."""
@@ -116,8 +119,13 @@ class Recorded:
 
 
 def record(connection: Connection, batch: Batch, policies: PolicyFile) -> Recorded:
-    """Write a batch and what follows from it; the caller commits. Repeating it changes nothing."""
+    """Write a batch and what follows from it; the caller commits.
+
+    Raises:
+        UnavailableError: another recorder has recorded some of it; nothing is written.
+    """
     lock(connection)
+    _claim(connection, batch)
     touched = Touched()
     lines = lineage.lines(connection, _models_with_news(batch))
     facts.store(connection, batch.of(UserErased))
@@ -136,6 +144,15 @@ def record(connection: Connection, batch: Batch, policies: PolicyFile) -> Record
     touched.examples |= {event.subject for event in batch.of(ReviewDecided) if event.subject_kind == "example"}
     _settle(connection, touched, policies)
     return Recorded(len(stored.conflicts), outcomes, tuple(out))
+
+
+def _claim(connection: Connection, batch: Batch) -> None:
+    """Refuse what is recorded already: a recorder that was frozen may wake up after another took its partitions."""
+    query = select(col(Consumed.topic), col(Consumed.partition), col(Consumed.next_offset))
+    places = {(topic, part): place for topic, part, place in connection.execute(query)} if batch.firsts else {}
+    for part, first in batch.firsts.items():
+        if places.get(part, first) > first:
+            raise UnavailableError(f"{part[0]}/{part[1]} is recorded up to {places[part]}, by another recorder.")
 
 
 def _conflict_letters(batch: Batch, stored: facts.Stored) -> list[Outgoing]:

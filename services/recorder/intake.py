@@ -68,7 +68,10 @@ class Intake:
         offsets = [
             Consumed(topic=part.topic, partition=part.partition, next_offset=end(polled[part])) for part in polled
         ]
-        return Batch(tuple(draft.events), draft.datasets, draft.letters, tuple(offsets), draft.arrivals, draft.origins)
+        firsts = {(part.topic, part.partition): records[0].offset for part, records in polled.items()}
+        return Batch(
+            tuple(draft.events), draft.datasets, draft.letters, tuple(offsets), draft.arrivals, draft.origins, firsts
+        )
 
     def _open(self, record: Record, topic: Topic, draft: Draft) -> None:
         try:
@@ -95,7 +98,7 @@ class Intake:
         arrivals = Arrivals()
         self._put_aside(record, reason, detail, arrivals, attempts)
         offset = Consumed(topic=record.topic, partition=record.partition, next_offset=record.offset + 1)
-        return Batch(offsets=(offset,), arrivals=arrivals)
+        return Batch(offsets=(offset,), arrivals=arrivals, firsts={(record.topic, record.partition): record.offset})
 
     def publish(self, out: Sequence[Outgoing]) -> None:
         """Send what follows from a batch.

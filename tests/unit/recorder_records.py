@@ -79,11 +79,14 @@ class Tape:
 
 
 def replayed(tape: Tape, order: Sequence[Record] | None = None) -> Tape:
-    """A replay of a tape into an empty database, in which nothing is published."""
+    """A replay of a tape into an empty database, in which nothing is published.
+
+    Another order is that of a log whose records came to lie in it: each partition's offsets rise all the same.
+    """
     other = Tape(Database(tape.database.policies, tape.database.datasets))
     other.recording.intake = Intake(BUS, None, tape.recording.intake.artifacts)
-    for record in order or tape.records:
-        other.take([record])
+    for place, record in enumerate(order or tape.records):
+        other.take([record._replace(offset=place) if order else record])
     return other
 
 

@@ -17,9 +17,9 @@ from services.recorder.digest import digest
 from services.recorder.intake import MISPLACED
 from services.recorder.recording import parted
 from shared.envelope import Outgoing, seal, unseal
-from shared.errors import FatalError
+from shared.errors import FatalError, UnavailableError
 from shared.ids import namespaced
-from shared.tables import Attempt, DeadLetter, Erasure, FeedbackRow, Prediction, Receipt, Taint
+from shared.tables import Attempt, Consumed, DeadLetter, Erasure, FeedbackRow, Prediction, Receipt, Taint
 from shared.topics import FEEDBACK, PREDICTIONS, TRAINING_REQUESTS
 from tests.unit.recorder_records import BUS, Tape, replayed
 from tests.unit.recorder_story import ANN, BOB, at, corrected, crowned, erased, judged, said, served, trained
@@ -257,3 +257,11 @@ def test_a_record_under_a_strange_key_is_recorded_and_counted(tape: Tape) -> Non
     tape.take([record._replace(key=None)])
     assert len(tape.database.rows(Prediction)) == 1
     assert MISPLACED.labels(BUS.name(PREDICTIONS))._value.get() == before + 1
+
+
+def test_a_recorder_that_slept_while_another_recorded_writes_nothing(tape: Tape) -> None:
+    tape.say(served("p1", "hello"), said("p1", "b"))
+    before = digest(tape.database.engine), tape.database.rows(Consumed)
+    with pytest.raises(UnavailableError, match="by another recorder"):
+        tape.take(tape.records)  # as it lies in the sleeper's hands
+    assert (digest(tape.database.engine), tape.database.rows(Consumed)) == before
