@@ -27,7 +27,7 @@ from local.layout import HOST
 from shared.errors import FatalError, UnavailableError
 from shared.kafka import Bus
 
-FEW, MANY = 4, 32  # connections
+FEW, MANY = 4, 64  # connections
 LIST_CONNECTIONS = 8
 PACE = 1_000
 ACKED = 100

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,9 +43,9 @@ class Counts:
 
     def accepted(self, events: Sequence[Event]) -> None:
         """These events are durable."""
-        for event in events:
-            minute = int(event.occurred_at.timestamp()) // 60
-            self._minutes[minute].accepted += 1
+        for at, count in Counter(event.occurred_at for event in events).items():  # those of a request share theirs
+            minute = int(at.timestamp()) // 60
+            self._minutes[minute].accepted += count
             self._changed.add(minute)
 
     def unresolved(self, events: Sequence[Event]) -> None:

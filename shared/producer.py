@@ -27,6 +27,7 @@ BATCH_BYTES = 256 * 1024  # per partition: a list of 500 goes out in a few reque
 GREETING_S = 2.0
 RETRY_FIRST_S, RETRY_MOST_S = 0.2, 2.0
 POLL_S = 0.1  # how soon a line hears that it is given up; reports wake it at once
+REST_S = 0.001  # reports gather meanwhile: each round takes the GIL from the thread that serves requests
 WITHDRAWAL_S = 1.0
 
 OPTIONS: dict[str, Any] = {
@@ -179,6 +180,7 @@ class Line:
         if self.finished:
             batches, self.finished = self.finished, []
             self._tell(lambda: self._finish(batches))
+            time.sleep(REST_S)
 
     def _withdraw(self) -> None:
         self._producer.purge()

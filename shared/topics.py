@@ -6,7 +6,10 @@ prefix of the installation (`LEARNBACK_TOPIC_PREFIX`, default `learnback`), so t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
 
 from schemas.events import (
     CandidateTrained,
@@ -114,23 +117,21 @@ TOPICS = (
 TOPIC_OF: dict[type[Event], Topic] = {event: topic for topic in TOPICS for event in topic.events}
 
 
+_KEYS: dict[type[Event], Callable[[Any], str]] = {
+    **dict.fromkeys((PredictionServed, FeedbackReceived), attrgetter("prediction_id")),
+    ReviewDecided: attrgetter("subject"),
+    UserErased: attrgetter("user_key"),
+    EventsCounted: attrgetter("instance"),
+    EventQuarantined: attrgetter("event_id"),
+    **dict.fromkeys((ErrorSliceUpdated, DriftDetected), lambda event: f"{event.model}|{event.slice}"),
+    ModelStateChanged: lambda event: f"{event.model}|{event.alias}",
+    **dict.fromkeys((TrainingRequested, TrainingProgressed, CandidateTrained, VerdictReached), attrgetter("model")),
+}
+
+
 def key_of(event: Event) -> str:
     """The record key that the table above promises for this event."""
-    match event:
-        case PredictionServed() | FeedbackReceived():
-            return event.prediction_id
-        case ReviewDecided():
-            return event.subject
-        case UserErased():
-            return event.user_key
-        case EventsCounted():
-            return event.instance
-        case EventQuarantined():
-            return event.event_id
-        case ErrorSliceUpdated() | DriftDetected():
-            return f"{event.model}|{event.slice}"
-        case ModelStateChanged():
-            return f"{event.model}|{event.alias}"
-        case TrainingRequested() | TrainingProgressed() | CandidateTrained() | VerdictReached():
-            return event.model
-    raise TypeError(f"No topic carries {type(event).__name__}; add it to shared/topics.py")
+    key = _KEYS.get(type(event))
+    if key is None:
+        raise TypeError(f"No topic carries {type(event).__name__}; add it to shared/topics.py")
+    return key(event)

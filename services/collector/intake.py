@@ -70,9 +70,9 @@ def _place(found: Sorted, index: int, item: Item, origin: Origin, window: Window
         found.repeated.append(index)
     found.ids.append(item.event_id or event.event_id)
     found.warnings.update(warnings_of(item, event))
-    if isinstance(event, TrainingRequested):
+    if type(event) is TrainingRequested:  # exact types: see `services.collector.events`
         found.request_id = event.request_id
-    elif isinstance(event, UserErased):
+    elif type(event) is UserErased:
         found.user_key = event.user_key
 
 

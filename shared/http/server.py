@@ -45,6 +45,7 @@ def configured(app: ASGIApp, wire: type[Wire] = Wire) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nobody here asks who a client is by its address
         lifespan="on",
         timeout_graceful_shutdown=GRACE_S,
     )
