@@ -7,11 +7,11 @@ against today's votes, and reaches back as far only as the input that it is abou
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, bindparam, select, update
+from sqlalchemy import Connection, Select, bindparam, case, func, select, update
 from sqlmodel import col
 
 from services.recorder.caps import DAY, Day, start_of
@@ -74,15 +74,8 @@ def _agreements(connection: Connection, examples: Iterable[str]) -> dict[str, Ma
 def trust_of(connection: Connection, evidence: Iterable[Evidence]) -> dict[str, dict[str, float]]:
     """Example → user → trust on the day of the user's newest vote on it; only of whom something is known."""
     spoke = {one.id: _days(one) for one in evidence}
-    marks = _marks(connection, {day for days in spoke.values() for day in days})
-    trusted: dict[str, dict[str, float]] = defaultdict(dict)
-    for example, days in spoke.items():
-        for day in days:
-            since = day.day - MEMORY
-            said = [agrees for on, agrees in marks.get(day[:2], ()) if since < on <= day.day]
-            if said:
-                trusted[example][day.user_key] = posterior_mean(sum(said), len(said) - sum(said))
-    return trusted
+    known = _trust(connection, {day for days in spoke.values() for day in days})
+    return {example: {day.user_key: known[day] for day in days if day in known} for example, days in spoke.items()}
 
 
 def _days(one: Evidence) -> list[Day]:
@@ -90,23 +83,24 @@ def _days(one: Evidence) -> list[Day]:
     return [day_of(one.model, vote) for vote in newest.values()]
 
 
-def _marks(connection: Connection, days: Set[Day]) -> dict[tuple[str, str], list[tuple[date, bool]]]:
-    """Model and user → the days on which votes of theirs turned out right or wrong, as far back as these days reach."""
-    marks: dict[tuple[str, str], list[tuple[date, bool]]] = defaultdict(list)
-    if not days:
-        return marks
-    first, last = min(day.day for day in days), max(day.day for day in days)
-    query: Select[*tuple[Any, ...]] = select(
-        col(FeedbackRow.model), col(FeedbackRow.user_key), col(FeedbackRow.occurred_at), col(FeedbackRow.agrees)
-    ).where(
-        col(FeedbackRow.agrees).is_not(None),
-        col(FeedbackRow.occurred_at) >= start_of(first - MEMORY),
-        col(FeedbackRow.occurred_at) < start_of(last + DAY),
-    )
-    for some in chunks(day.user_key for day in days):
-        for model, user, at, agrees in connection.execute(query.where(col(FeedbackRow.user_key).in_(some))):
-            marks[model, user].append((at.date(), agrees))
-    return marks
+def _trust(connection: Connection, days: Iterable[Day]) -> dict[Day, float]:
+    """The trust of users on some days, where anything is known. New votes are mostly of one day: one query for all."""
+    users: dict[date, set[str]] = defaultdict(set)
+    for day in days:
+        users[day.day].add(day.user_key)
+    agreed = func.sum(case((col(FeedbackRow.agrees).is_(True), 1), else_=0))
+    columns = (col(FeedbackRow.model), col(FeedbackRow.user_key))
+    trust: dict[Day, float] = {}
+    for on, keys in users.items():
+        marked = select(*columns, agreed, func.count()).where(
+            col(FeedbackRow.agrees).is_not(None),
+            col(FeedbackRow.occurred_at) >= start_of(on - MEMORY + DAY),
+            col(FeedbackRow.occurred_at) < start_of(on + DAY),
+        )
+        for some in chunks(keys):
+            found = connection.execute(marked.where(col(FeedbackRow.user_key).in_(some)).group_by(*columns))
+            trust |= {Day(model, user, on): posterior_mean(yes, both - yes) for model, user, yes, both in found}
+    return trust
 
 
 def examples_of(connection: Connection, days: Iterable[Day]) -> set[str]:
