@@ -116,7 +116,7 @@ class FeedbackRow(SQLModel, table=True):
             sqlite_where=text("model IS NULL"),
             postgresql_where=text("model IS NULL"),
         ),
-        _where_known("feedback_by_agreement", "agrees", "user_key", "occurred_at", "model", "agrees"),
+        _where_known("feedback_by_agreement", "agrees", "user_key", "model", "occurred_at", "agrees"),
         _where_known("feedback_by_agreed_example", "agrees", "example_id"),
     )
 

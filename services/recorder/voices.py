@@ -85,21 +85,28 @@ def _days(one: Evidence) -> list[Day]:
 
 def _trust(connection: Connection, days: Iterable[Day]) -> dict[Day, float]:
     """The trust of users on some days, where anything is known. New votes are mostly of one day: one query for all."""
-    users: dict[date, set[str]] = defaultdict(set)
+    users: dict[tuple[str, date], set[str]] = defaultdict(set)
     for day in days:
-        users[day.day].add(day.user_key)
+        users[day.model, day.day].add(day.user_key)
     agreed = func.sum(case((col(FeedbackRow.agrees).is_(True), 1), else_=0))
-    columns = (col(FeedbackRow.model), col(FeedbackRow.user_key))
     trust: dict[Day, float] = {}
-    for on, keys in users.items():
-        marked = select(*columns, agreed, func.count()).where(
-            col(FeedbackRow.agrees).is_not(None),
-            col(FeedbackRow.occurred_at) >= start_of(on - MEMORY + DAY),
-            col(FeedbackRow.occurred_at) < start_of(on + DAY),
+    for (model, on), keys in users.items():
+        marked = (
+            select(col(FeedbackRow.user_key), agreed, func.count())
+            .with_hint(
+                FeedbackRow, "INDEXED BY feedback_by_agreement", "sqlite"
+            )  # else it reads all that they ever said
+            .where(
+                col(FeedbackRow.agrees).is_not(None),
+                col(FeedbackRow.model) == model,
+                col(FeedbackRow.occurred_at) >= start_of(on - MEMORY + DAY),
+                col(FeedbackRow.occurred_at) < start_of(on + DAY),
+            )
+            .group_by(col(FeedbackRow.user_key))
         )
         for some in chunks(keys):
-            found = connection.execute(marked.where(col(FeedbackRow.user_key).in_(some)).group_by(*columns))
-            trust |= {Day(model, user, on): posterior_mean(yes, both - yes) for model, user, yes, both in found}
+            for user, yes, both in connection.execute(marked.where(col(FeedbackRow.user_key).in_(some))):
+                trust[Day(model, user, on)] = posterior_mean(yes, both - yes)
     return trust
 
 
