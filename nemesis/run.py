@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -14,6 +17,7 @@ import aiohttp
 
 from local.demo.play import add_model
 from local.demo.story import HELP_DESK, read_story
+from local.layout import environment
 from nemesis import history
 from nemesis.checker import check
 from nemesis.client import AT_ONCE, TIMEOUT_S, Clients
@@ -21,7 +25,7 @@ from nemesis.drain import drain
 from nemesis.faults import Breaker
 from nemesis.history import History
 from nemesis.hostile import attacked
-from nemesis.installation import Installation, installed
+from nemesis.installation import POLICY, Installation, installed
 from nemesis.places import places, spooled
 from nemesis.poison import Poisoner
 from nemesis.report import Load, report
@@ -60,6 +64,7 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
         drained = drain(here, DRAIN_S)
         print(drained.problem or f"Drained after {drained.seconds:.0f} s.", flush=True)
         found = places(here)
+        is_equal = replayed(here, folder)
         hostile = attacked(here, key, plan.cases, plan.seed)
     verdict = check(history.read(file), [*found, *spooled(here.run.spool_file)])
     counts = clients.counts
@@ -74,7 +79,24 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
         unknown=unknown,
         unknown_resolved=unknown - len(verdict.unresolved),
     )
-    return report(load, verdict, breaker.faults, hostile, None)
+    return report(load, verdict, breaker.faults, hostile, is_equal)
+
+
+def replayed(here: Installation, folder: Path) -> bool | None:
+    """Whether a replay of the log, by the command, gives the live database's digest; None when it fails.
+
+    The loop may go on by its clock meanwhile, so the live digest is taken before and after.
+    """
+    settings = {**os.environ, **environment(here.run, here.ports), "LEARNBACK_POLICY_FILE": str(POLICY)}
+    told = []
+    for command in (["digest"], ["replay", "--into", f"sqlite:///{folder / 'replayed.db'}"], ["digest"]):
+        done = subprocess.run([sys.executable, "-m", "cli", *command], env=settings, capture_output=True, text=True)
+        if done.returncode:
+            print(f"learnback {command[0]} failed: {done.stderr.strip()[-500:]}", flush=True)
+            return None
+        told.append(done.stdout.strip().splitlines()[-1])
+    before, replay, after = told
+    return replay in (before, after)
 
 
 async def _load(
