@@ -88,7 +88,7 @@ class DurableLog:
                 await self.erase(event.user_key)
 
     async def erase(self, user_key: str) -> int:
-        """Remove a user's events from the spool for good; returns how many there were."""
+        """Empty a user's events in the spool for good; returns how many there were."""
         return await self._spool.erase(user_key)
 
     async def _drain(self) -> None:

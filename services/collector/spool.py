@@ -103,10 +103,8 @@ class Spool:
         self._events -= removed  # after the wait: others count meanwhile
 
     async def erase(self, user_key: str) -> int:
-        """Remove a user's events, every byte of them; returns how many there were."""
-        erased = await self._do(lambda file: file.erase(user_key))
-        self._events -= erased
-        return erased
+        """Empty a user's events, every byte of them; returns how many there were."""
+        return await self._do(lambda file: file.erase(user_key))
 
     async def close(self) -> None:
         """Finish what waits, and close the file."""

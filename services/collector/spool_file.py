@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS spool (
     headers TEXT NOT NULL, user_key TEXT, at REAL NOT NULL
 )"""
 _INSERT = "INSERT INTO spool (topic, key, value, headers, user_key, at) VALUES (?, ?, ?, ?, ?, ?)"
+_EMPTY = "UPDATE spool SET value = NULL, user_key = NULL WHERE user_key = ?"
 _HEAD = "SELECT seq, topic, key, value, headers FROM spool ORDER BY seq LIMIT ?"
 _TOPICS = {topic.name: topic for topic in TOPICS}
 Row = tuple[str, bytes, bytes | None, str, str | None, float]
@@ -127,8 +128,11 @@ class SpoolFile:
         return removed
 
     def erase(self, user_key: str) -> int:
-        """Remove a user's events with every byte of them, in the file and in its journal; returns how many."""
-        erased = self._db.execute("DELETE FROM spool WHERE user_key = ?", (user_key,)).rowcount
+        """Empty a user's events, with every byte of them in the file and in its journal; returns how many.
+
+        What was accepted still arrives, without a word of it: the ledger counts it as erased and not as lost.
+        """
+        erased = self._db.execute(_EMPTY, (user_key,)).rowcount
         self._truncate_journal()
         return erased
 

@@ -11,7 +11,7 @@ from prometheus_client import Counter
 
 from schemas.events import Event, FeedbackReceived, PredictionServed, TrainingRequested
 from services.recorder import shelves
-from services.recorder.accounting import Arrivals
+from services.recorder.accounting import Arrivals, Outcome
 from services.recorder.batch import SERVICE, Batch
 from services.recorder.datasets import Imported, read_card
 from services.recorder.feed import Polled, Record
@@ -112,8 +112,15 @@ class Intake:
     def _put_aside(self, record: Record, reason: str, detail: str, arrivals: Arrivals, attempts: int = 1) -> None:
         if self.publisher is not None:
             self.publisher.dead_letter(record, SERVICE, reason, detail, attempts)
-        if (instance := instance_of(record)) and is_kept(reason, SERVICE):
-            arrivals.put_aside(instance, occurred_at(record), "quarantined" if shelf(reason) is QUARANTINE else "dead")
+        if instance := instance_of(record):
+            arrivals.put_aside(instance, occurred_at(record), _outcome(reason))
+
+
+def _outcome(reason: str) -> Outcome:
+    """What a record that was put aside came to. One without a value was emptied in a spool: its user was erased."""
+    if not is_kept(reason, SERVICE):
+        return "erased"
+    return "quarantined" if shelf(reason) is QUARANTINE else "dead"
 
 
 def _check_origin(event: Event, record: Record) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,7 +20,7 @@ from services.recorder.recording import parted
 from shared.envelope import Outgoing, seal, unseal
 from shared.errors import FatalError, UnavailableError
 from shared.ids import namespaced
-from shared.tables import Attempt, Consumed, DeadLetter, Erasure, FeedbackRow, Prediction, Receipt, Taint
+from shared.tables import Attempt, Consumed, DeadLetter, Erasure, FeedbackRow, LedgerRow, Prediction, Receipt, Taint
 from shared.topics import FEEDBACK, PREDICTIONS, TRAINING_REQUESTS
 from tests.unit.recorder_records import BUS, Tape, replayed
 from tests.unit.recorder_story import ANN, BOB, at, corrected, crowned, erased, judged, said, served, trained
@@ -265,3 +266,11 @@ def test_a_recorder_that_slept_while_another_recorded_writes_nothing(tape: Tape)
     with pytest.raises(UnavailableError, match="by another recorder"):
         tape.take(tape.records)  # as it lies in the sleeper's hands
     assert (digest(tape.database.engine), tape.database.rows(Consumed)) == before
+
+
+def test_what_an_erasure_emptied_in_a_spool_is_accounted_for_as_erased(tape: Tape) -> None:
+    spooled = replace(seal(said("p1", "b"), instance=b"i1"), value=None)
+    tape.take([tape.add(spooled)])
+    [row] = tape.database.rows(LedgerRow)
+    assert (row.arrived, row.erased, row.missing) == (1, 1, 0)
+    assert tape.letters == []
