@@ -84,7 +84,10 @@ def _days(one: Evidence) -> list[Day]:
 
 
 def _trust(connection: Connection, days: Iterable[Day]) -> dict[Day, float]:
-    """The trust of users on some days, where anything is known. New votes are mostly of one day: one query for all."""
+    """The trust of users on some days, where anything is known. New votes are mostly of one day: one query for all.
+
+    It names the model, or SQLite takes the index of a user's votes and reads all that they ever said.
+    """
     users: dict[tuple[str, date], set[str]] = defaultdict(set)
     for day in days:
         users[day.model, day.day].add(day.user_key)
@@ -93,9 +96,6 @@ def _trust(connection: Connection, days: Iterable[Day]) -> dict[Day, float]:
     for (model, on), keys in users.items():
         marked = (
             select(col(FeedbackRow.user_key), agreed, func.count())
-            .with_hint(
-                FeedbackRow, "INDEXED BY feedback_by_agreement", "sqlite"
-            )  # else it reads all that they ever said
             .where(
                 col(FeedbackRow.agrees).is_not(None),
                 col(FeedbackRow.model) == model,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event as sql_event
 from sqlalchemy.exc import IntegrityError
 
 from schemas.events import Event, TrainingProgressed, UserErased
@@ -341,3 +344,24 @@ def test_a_row_that_the_database_refuses_is_told_in_one_way_on_both(database: Da
     row = {name: getattr(database.rows(Prediction)[0], name) for name in Prediction.model_fields}
     with database.engine.connect() as connection, pytest.raises(IntegrityError):
         insert(connection, Prediction, [row])
+
+
+@pytest.mark.parametrize("everywhere", ["sqlite"], indirect=True)
+def test_no_statement_of_a_batch_reads_a_whole_table(database: Database) -> None:
+    votes = [event for n in range(40) for event in corrected(f"p{n}", f"text {n % 25}", "b", n, solicit=n % 3 == 0)]
+    database.record(*votes)
+    plans: list[str] = []
+
+    def explain(connection: Any, _cursor: object, statement: str, values: Any, _context: object, many: bool) -> None:
+        if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+            cursor = connection.connection.driver_connection.cursor()
+            cursor.execute(f"EXPLAIN QUERY PLAN {statement}", values[0] if many else values)
+            plans.extend(f"{row[3]} in {statement}" for row in cursor)
+
+    sql_event.listen(database.engine, "before_cursor_execute", explain)
+    database.record(*[one for n in range(40, 80) for one in corrected(f"p{n}", f"text {n % 30}", "b", n, user=BOB)])
+    assert any("SEARCH feedback" in plan for plan in plans)
+    assert [plan for plan in plans if re.match(r"SCAN (prediction|feedback|example)\b", plan)] == []
+    assert [
+        plan for plan in plans if "agrees IS NOT NULL" in plan and "feedback_by_user" in plan.split(" in ")[0]
+    ] == []
