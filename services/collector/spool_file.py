@@ -21,6 +21,10 @@ from shared.errors import FatalError, UnavailableError, UnconfirmedError
 from shared.topics import TOPICS
 
 PAGE_BYTES = 4096
+# Held free of a disk that becomes full, since SQLite needs room to delete: its journal grows to 1,000 pages before it
+# is written back, and then a few rows at a time.
+RESERVE_BYTES = 5 * 1024 * 1024
+FEW = 50
 HEAD_BYTES = 4 * 1024 * 1024  # what one round of draining holds in memory
 TABLE = """
 CREATE TABLE IF NOT EXISTS spool (
@@ -64,6 +68,8 @@ class SpoolFile:
                 f"The spool {path} cannot be used ({error}). Is another collector on it, or the folder read-only? A"
                 " damaged one must be moved away: events in it have been acknowledged and are not in Kafka yet."
             ) from None
+        self._reserve = path.with_name(f"{path.name}.reserve")
+        self._hold()
 
     @property
     def events(self) -> int:
@@ -93,6 +99,8 @@ class SpoolFile:
             UnavailableError: no room in the file or on the disk, or the disk failed: nothing is kept.
             UnconfirmedError: the disk failed while it confirmed; a crash now may bring them back.
         """
+        if not self._held:
+            raise UnavailableError("The spool's disk is full; send it again when Kafka is back.")
         try:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(_INSERT, rows)
@@ -120,11 +128,25 @@ class SpoolFile:
         return taken
 
     def remove(self, spooled: Sequence[Spooled]) -> int:
-        """Take out what `head` gave; returns how many were still there."""
+        """Take out what `head` gave, on a full disk too; returns how many were still there."""
+        try:
+            return self._remove(spooled)
+        except sqlite3.Error as error:
+            if not _is_full(error):
+                raise
+        self._let_go()
+        removed = 0
+        for start in range(0, len(spooled), FEW):
+            removed += self._remove(spooled[start : start + FEW])
+            self._truncate_journal()
+        return removed
+
+    def _remove(self, spooled: Sequence[Spooled]) -> int:
         bounds = (spooled[0].seq, spooled[-1].seq)
         removed = self._db.execute("DELETE FROM spool WHERE seq BETWEEN ? AND ?", bounds).rowcount
         if self.oldest is None:
             self._truncate_journal()  # nothing of what was here stays on the disk
+            self._recover()
         return removed
 
     def erase(self, user_key: str) -> int:
@@ -139,6 +161,28 @@ class SpoolFile:
     def close(self) -> None:
         """Write the journal back and close."""
         self._db.close()
+
+    def _hold(self) -> None:
+        """Take the reserve. Without it nothing is kept: what cannot be drained must not grow."""
+        try:
+            if not self._reserve.exists() or self._reserve.stat().st_size != RESERVE_BYTES:
+                self._reserve.write_bytes(bytes(RESERVE_BYTES))
+            self._held = True
+        except OSError:
+            self._reserve.unlink(missing_ok=True)
+            self._held = False
+
+    def _recover(self) -> None:
+        """When all is drained: give back what the file took of a full disk, and hold the reserve again."""
+        if not self._held:
+            self._db.execute("VACUUM")
+            self._truncate_journal()
+            self._hold()
+
+    def _let_go(self) -> None:
+        self._reserve.unlink(missing_ok=True)
+        self._held = False
+        self._truncate_journal()
 
     def _truncate_journal(self) -> None:
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
