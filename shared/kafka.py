@@ -91,7 +91,7 @@ class Bus:
             for topic in topics
         }
         try:
-            admin = KafkaAdminClient(bootstrap_servers=self.servers)
+            admin = KafkaAdminClient(bootstrap_servers=self.servers, reconnect_backoff_max_ms=RECONNECT_MS)
             try:
                 present = set(admin.list_topics())
                 missing = {name: config for name, config in wanted.items() if name not in present}
