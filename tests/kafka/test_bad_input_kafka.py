@@ -1,8 +1,8 @@
 """What may lie on a topic whoever put it there, row by row (40 to 50): what the recorder makes of it, on a real broker.
 
-Rows 51 and 53 are below. 52, a record that kills its reader, is in test_recorder_crash_loop; 54, a letter that is sent
-back though its event is stored, in test_dead_letters; 55, a control event that cannot be trusted, is refused by whoever
-would act on it: see test_predictor_swaps (a state whose manifest is another's) and test_evaluator.
+Rows 51 and 53 are below. 52, a record that kills its reader, is in test_recorder_aside and test_trainer_crashes; 54, a
+letter that is sent back though its event is stored, in test_replay; 55, a control event that cannot be trusted, is
+refused by whoever would act on it: see test_predictor_swaps (its manifest, version or base is not what is stored).
 """
 
 from __future__ import annotations
