@@ -6,6 +6,7 @@ dead-letter tools can read what it is without reading what it says.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable
@@ -16,7 +17,6 @@ from pydantic_core import ErrorDetails
 
 from schemas.events import EVENTS, Event, EventQuarantined, in_utc
 from shared.errors import InvalidEventError
-from shared.text import short_hash
 from shared.topics import TOPIC_OF, Topic, key_of
 
 Headers = list[tuple[str, bytes]]
@@ -43,6 +43,7 @@ class Outgoing:
         return OVERHEAD + len(self.value or b"")
 
 
+_NOT_SAID = {"event_id", "occurred_at", "source"}
 _READ = ("ce_type", "ce_dataschema")
 
 
@@ -119,8 +120,8 @@ def content_of(event: Event) -> str:
     When it was accepted and by which service is left out, since a repeat may come later and another way. So is what is
     not said (null): an optional field that a later release adds must not turn a repeat of years ago into a conflict.
     """
-    said = event.model_dump_json(exclude={"event_id", "occurred_at", "source"}, exclude_none=True)
-    return short_hash(type(event).__name__, said)
+    said = event.model_dump_json(exclude=_NOT_SAID, exclude_none=True)
+    return hashlib.sha256(f"{type(event).__name__}\n{said}".encode()).hexdigest()[:32]
 
 
 def describe(error: ValidationError) -> str:

@@ -71,7 +71,7 @@ def create_app(
         async with log.running():
             yield
 
-    app = FastAPI(title="Learnback collector", description=DESCRIPTION, lifespan=prepare, redirect_slashes=False)
+    app = Express(title="Learnback collector", description=DESCRIPTION, lifespan=prepare, redirect_slashes=False)
     app.include_router(probes(lambda: log.ready, lambda: log.degraded))
     refuse = refusals(app, watch=_count)
     document(app)
@@ -87,8 +87,8 @@ def create_app(
     )
     for route in routes:
         _document(app, route)
+        app.fast(route.path, route.post, refuse)
     app.add_middleware(Browsers, keyring=keyring, watch=_count)
-    app.add_middleware(Express, routes={route.path: route.post for route in routes}, refuse=refuse)
     return app
 
 
