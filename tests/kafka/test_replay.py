@@ -51,7 +51,7 @@ def test_a_replay_gives_the_same_database_three_times(bus_with: Bus, tmp_path: P
         here.start()
         publisher.publish(*story()[:-1])
         publisher.producer.send(bus_with.name(FEEDBACK), key=b"k", value=b"{torn")
-        until(lambda: {row.reason for row in here.rows(DeadLetter)} >= {"schema_error", "orphan", "id_conflict"})
+        until(lambda: {row.reason for row in here.rows(DeadLetter)} >= {"decode_error", "orphan", "id_conflict"})
         publisher.publish(story()[-1])
         until(lambda: not any(row.user_key == ANN for row in [*here.rows(Prediction), *here.rows(DeadLetter)]))
         until(lambda: here.rows(DeadLetter) != [] and settled(here.read))
