@@ -56,7 +56,7 @@ def shown(client: httpx.Client, sample: str) -> float | None:
 def test_a_killed_collectors_events_are_accounted_for_and_a_lost_one_is_seen(bus: Bus, tmp_path: Path) -> None:
     place = Place(bus, tmp_path)
     with collector(tmp_path, bus) as first:
-        first.until("/readyz", 200)
+        first.until_connected()
         for number in range(12):
             answer = first.http.post("/v1/feedback", json={**THUMBS, "event_id": f"e{number}"})
             assert answer.status_code == 202
@@ -83,7 +83,7 @@ def test_a_killed_collectors_events_are_accounted_for_and_a_lost_one_is_seen(bus
 
 def test_a_collector_says_its_counts_before_it_ends(bus: Bus, tmp_path: Path) -> None:
     with collector(tmp_path, bus) as running:
-        running.until("/readyz", 200)
+        running.until_connected()
         assert running.http.post("/v1/feedback", json=[{**THUMBS, "event_id": f"e{n}"} for n in range(3)]).is_success
         running.process.terminate()
         assert running.process.wait(30) == 0
