@@ -7,7 +7,7 @@ end, once.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -107,15 +107,20 @@ class Touched:
     models: set[str] = field(default_factory=set)
     fresh: set[Named] = field(default_factory=set)
     doubtful: set[Named] = field(default_factory=set)
+    held: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a batch came to: events whose id another had taken, events by outcome, what to publish before the commit."""
+    """What a batch came to: events whose id another had taken, events by outcome, what to publish before the commit.
+
+    `held` says how many examples went into quarantine, by the rule that holds them.
+    """
 
     conflicts: int
     outcomes: Mapping[Outcome, int]
     out: tuple[Outgoing, ...] = ()
+    held: Mapping[str, int] = field(default_factory=dict)
 
 
 def record(connection: Connection, batch: Batch, policies: PolicyFile) -> Recorded:
@@ -143,7 +148,7 @@ def record(connection: Connection, batch: Batch, policies: PolicyFile) -> Record
     _follow_versions(connection, batch, lines, touched)
     touched.examples |= {event.subject for event in batch.of(ReviewDecided) if event.subject_kind == "example"}
     _settle(connection, touched, policies)
-    return Recorded(len(stored.conflicts), outcomes, tuple(out))
+    return Recorded(len(stored.conflicts), outcomes, tuple(out), touched.held)
 
 
 def _claim(connection: Connection, batch: Batch) -> None:
@@ -292,11 +297,11 @@ def _settle(connection: Connection, touched: Touched, policies: PolicyFile) -> N
     """Judge what was touched, from what decides to what depends on it."""
     moved, models = heads.settle(connection, touched.classes, touched.newcomers.values(), policies)
     waiting = labels.settle(connection, touched.fresh, touched.doubtful, policies)
-    alone = newcomers.add(connection, touched.newcomers, touched.votes, touched.counted, policies)
+    alone = newcomers.add(connection, touched.newcomers, touched.votes, touched.counted, policies, touched.held)
     shifted = window.settle(connection, models | touched.models, policies)
     todo = (touched.examples - alone) | touched.created | moved | shifted | waiting
-    by_reviewers = examples.settle(connection, todo, policies)
+    by_reviewers = examples.settle(connection, todo, policies, touched.held)
     waiting = labels.settle(connection, set(), touched.doubtful | by_reviewers, policies)
-    examples.settle(connection, waiting, policies)
+    examples.settle(connection, waiting, policies, touched.held)
     learned_before = lineage.told_of(connection, touched.newcomers)
     lineage.mark(connection, touched.created | touched.lessons | learned_before)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, case, func, select
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
@@ -44,6 +44,7 @@ class Evidence:
     ruling: Ruling | None
     vouched: str | None
     guard: str = ""
+    held: str = ""  # the rule that has it in quarantine
 
 
 def read(connection: Connection, ids: Sequence[str]) -> list[Evidence]:
@@ -55,14 +56,24 @@ def read(connection: Connection, ids: Sequence[str]) -> list[Evidence]:
         col(Example.origin),
         col(Example.side),
         col(Example.graduated),
-        col(Vouched.target),
+        col(Vouched.target).label("vouched"),
         col(Example.guard),
+        case((col(Example.status) == "quarantined", col(Example.reason)), else_="").label("held"),
     ).join_from(Example, Vouched, col(Vouched.example_id) == col(Example.id), isouter=True)
     return [
-        Evidence(example, model, origin, side, graduated, tuple(votes[example]), rulings.get(example), vouched, guard)
-        for example, model, origin, side, graduated, vouched, guard in connection.execute(
-            query.where(col(Example.id).in_(ids))
+        Evidence(
+            id=row.id,
+            model=row.model,
+            origin=row.origin,
+            side=row.side,
+            graduated=row.graduated,
+            votes=tuple(votes[row.id]),
+            ruling=rulings.get(row.id),
+            vouched=row.vouched,
+            guard=row.guard,
+            held=row.held,
         )
+        for row in connection.execute(query.where(col(Example.id).in_(ids)))
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from sqlalchemy import Connection, bindparam, func, select, update
@@ -18,17 +19,20 @@ from shared.tables import Example
 COLUMNS = ("status", "reason", "target", "weight", "votes", "reviewed")
 
 
-def settle(connection: Connection, ids: set[str], policies: PolicyFile) -> set[Named]:
-    """Curate examples, and those of users whose trust changed by it; the labels that reviewers may have touched."""
+def settle(connection: Connection, ids: set[str], policies: PolicyFile, held: Counter[str]) -> set[Named]:
+    """Curate examples, and those of users whose trust changed by it; the labels that reviewers may have touched.
+
+    `held` counts what goes into quarantine, by rule.
+    """
     known = [evidence.read(connection, some) for some in chunks(ids)]
     days = {day for some in known for day in voices.settle(connection, some)}
     others = voices.examples_of(connection, days) - ids
     known += [evidence.read(connection, some) for some in chunks(others)]
-    return {named for some in known for named in _curate(connection, some, policies)}
+    return {named for some in known for named in _curate(connection, some, policies, held)}
 
 
 def judge(
-    connection: Connection, known: Sequence[Evidence], policies: PolicyFile
+    connection: Connection, known: Sequence[Evidence], policies: PolicyFile, held: Counter[str]
 ) -> Iterator[tuple[Evidence, Curated]]:
     """What becomes of each input, by its votes, its voters' trust and the labels that the model may learn."""
     trusted = accounts.discount(connection, known, voices.trust_of(connection, known), policies)
@@ -36,7 +40,10 @@ def judge(
     for one in known:
         labels_ = allowed.get(one.model)
         case = Case(one.origin, one.side, one.graduated, one.vouched, one.votes, one.ruling, labels_, one.guard)
-        yield one, curate(case, trusted.get(one.id, {}), policies.of(one.model).trust)
+        made = curate(case, trusted.get(one.id, {}), policies.of(one.model).trust)
+        if made.status == "quarantined" and made.reason != one.held:
+            held[made.reason] += 1
+        yield one, made
 
 
 def count(connection: Connection, ids: Iterable[str]) -> int:
@@ -45,11 +52,11 @@ def count(connection: Connection, ids: Iterable[str]) -> int:
     return sum(connection.execute(known.where(col(Example.id).in_(some))).scalar_one() for some in chunks(ids))
 
 
-def _curate(connection: Connection, known: Sequence[Evidence], policies: PolicyFile) -> set[Named]:
+def _curate(connection: Connection, known: Sequence[Evidence], policies: PolicyFile, held: Counter[str]) -> set[Named]:
     before = _reviewed(connection, [one.id for one in known])
     rows: list[Row] = []
     touched: set[Named] = set()
-    for one, made in judge(connection, known, policies):
+    for one, made in judge(connection, known, policies, held):
         decision = one.ruling.decision if one.ruling else None
         rows.append(columns(made) | {"of": one.id, "reviewed": decision})
         if decision or one.id in before:

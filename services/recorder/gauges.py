@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +9,8 @@ from prometheus_client import Counter, Gauge, Histogram
 from sqlalchemy import Engine, select
 from sqlmodel import Session, col
 
-from services.recorder.accounting import OUTCOMES, Arrivals, Outcome
+from services.recorder.accounting import OUTCOMES, Arrivals
+from services.recorder.batch import Recorded
 from shared.ledger import imbalance
 from shared.tables import LedgerRow
 
@@ -20,6 +20,7 @@ VISIBLE = Histogram(
     "From the moment an event was accepted to its row being committed",
     buckets=(0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60, 300),
 )
+HELD = Counter("learnback_poison_quarantine_total", "Examples that went into quarantine, by rule", ["rule"])
 IMBALANCE = Gauge(
     "learnback_ledger_imbalance",
     "Accepted events that are neither stored nor dead nor quarantined nor still to come; must be 0",
@@ -29,10 +30,12 @@ WORST = Gauge("learnback_ledger_imbalance_worst_minute", "The largest imbalance 
 WINDOWS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "all": None}
 
 
-def show_recorded(arrivals: Arrivals, outcomes: Mapping[Outcome, int], committed: datetime) -> None:
+def show_recorded(arrivals: Arrivals, made: Recorded, committed: datetime) -> None:
     """Tell what a committed batch came to."""
+    for rule, count in made.held.items():
+        HELD.labels(rule).inc(count)
     for outcome in OUTCOMES:
-        RECORDED.labels(outcome).inc(outcomes.get(outcome, 0))
+        RECORDED.labels(outcome).inc(made.outcomes.get(outcome, 0))
     for _, event in arrivals.slots:
         VISIBLE.observe(max(0.0, (committed - event.occurred_at).total_seconds()))
 

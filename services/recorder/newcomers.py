@@ -28,12 +28,13 @@ def add(
     votes: Iterable[Joined],
     counted: frozenset[str],
     policies: PolicyFile,
+    held: Counter[str],
 ) -> set[str]:
-    """Write new inputs; those that are judged by it."""
+    """Write new inputs; those that are judged by it. `held` counts what goes into quarantine, by rule."""
     alone = lonely(connection, newcomers, votes)
     known = _evidence(connection, [newcomers[key] for key in alone], counted)
     rows = {key: newcomer.row for key, newcomer in newcomers.items()}
-    for one, made in examples.judge(connection, known, policies):
+    for one, made in examples.judge(connection, known, policies, held):
         rows[one.id] |= examples.columns(made)
     insert(connection, Example, list(rows.values()))
     return set(alone)

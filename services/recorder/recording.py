@@ -88,7 +88,7 @@ class Recording:
         self.culprits = 0
         self.newest = max((self.newest, *(event.occurred_at for event in batch.events)), key=_moment, default=None)
         self.erased = self.erased or bool(batch.of(UserErased))
-        gauges.show_recorded(batch.arrivals, made.outcomes, datetime.now(UTC))
+        gauges.show_recorded(batch.arrivals, made, datetime.now(UTC))
         if made.conflicts:
             CONFLICTS.inc(made.conflicts)
             log.warning("id_taken", events=made.conflicts)

@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from schemas.events import Event, TrainingProgressed, UserErased
 from services.recorder import identity, newcomers
+from services.recorder.batch import Batch, Recorded, record
 from services.recorder.digest import digest
 from services.recorder.sql import insert
 from shared.tables import Example, FeedbackRow, ModelRow, Prediction, Progress, Request, Version, open_database
@@ -365,3 +366,18 @@ def test_no_statement_of_a_batch_reads_a_whole_table(database: Database) -> None
     assert [
         plan for plan in plans if "agrees IS NOT NULL" in plan and "feedback_by_user" in plan.split(" in ")[0]
     ] == []
+
+
+def test_what_goes_into_quarantine_is_counted_once_by_its_rule() -> None:
+    database = Database()
+    sure = corrected("p1", "hello", "b", user=BOB, score=0.99)
+    assert record_all(database, sure).held == {"confident_champion": 1}
+    assert record_all(database, sure).held == {}
+    assert record_all(database, corrected("p2", "hello", "c", 5, user=EVE, score=0.99)).held == {"conflict": 1}
+
+
+def record_all(database: Database, events: tuple[Event, ...]) -> Recorded:
+    with database.engine.connect() as connection:
+        made = record(connection, Batch(events=events), database.policies)
+        connection.commit()
+    return made
