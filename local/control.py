@@ -42,6 +42,11 @@ class Control:
         with self._rpc() as server:
             server.supervisor.startProcessGroup(group, False)
 
+    def stop(self, program: str) -> None:
+        """Stop one program, named as supervisord does (`group:name`), and wait for its end."""
+        with self._rpc() as server:
+            server.supervisor.stopProcess(program)
+
     def lives(self) -> list[Life]:
         """How every program does; none when supervisord is gone."""
         try:

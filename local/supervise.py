@@ -49,6 +49,12 @@ class Stack:
         assert self._supervisord is not None, "start() comes first"
         return self._supervisord.pid
 
+    def end(self, program: Program) -> None:
+        """Stop one program for good, as SIGTERM does."""
+        assert self._control is not None, "start() comes first"
+        stage = next(stage.name for stage in self._stages if program.name in {one.name for one in stage.programs})
+        self._control.stop(f"{stage}:{program.name}")
+
     def lives(self) -> list[Life]:
         """How every program does now."""
         assert self._control is not None, "start() comes first"

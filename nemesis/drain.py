@@ -43,10 +43,20 @@ def drain(here: Installation, timeout_s: float) -> Drain:
 def _drained(here: Installation, start: float, timeout_s: float) -> None:
     _await(lambda: all(map(is_ready, here.programs.values())), start + timeout_s, "not every program became ready")
     _await(lambda: spooled(here) == 0, start + timeout_s, "the collector's spool did not become empty")
+    rest(here, start + timeout_s - time.monotonic())
+
+
+def rest(here: Installation, timeout_s: float) -> None:
+    """Wait until the recorder has read everything, and nothing comes any more.
+
+    Raises:
+        FatalError: it did not within the time.
+    """
+    deadline = time.monotonic() + timeout_s
     calm_since: float | None = None
     while calm_since is None or time.monotonic() - calm_since < CALM_S:
-        if time.monotonic() > start + timeout_s:
-            raise FatalError(f"The recorder did not catch up within {timeout_s:.0f} s: {lag(here)} records are left.")
+        if time.monotonic() > deadline:
+            raise FatalError(f"The recorder did not catch up in time: {lag(here)} records are left.")
         calm_since = None if lag(here) else calm_since or time.monotonic()
         time.sleep(POLL_S)
 
