@@ -19,8 +19,9 @@ from shared.kafka import Bus
 from shared.tables import LedgerRow
 from shared.topics import FEEDBACK
 from tests.conftest import free_port
+from tests.kafka.recorders import until
 from tests.kafka.test_collector import THUMBS, collector
-from tests.kafka.test_recorder import Place, until
+from tests.kafka.test_recorder import Place
 from tests.unit.recorder_story import said
 
 pytestmark = pytest.mark.kafka

@@ -8,8 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -52,11 +51,11 @@ from shared.tables import (
 )
 from shared.topics import DEAD_LETTERS, QUARANTINE, TOPICS, TRAINING_REQUESTS
 from tests.conftest import free_port
+from tests.kafka.recorders import until
 from tests.unit.events import EXAMPLES
 from tests.unit.recorder_story import ANN, BOB, NOON, Database, corrected
 
 pytestmark = pytest.mark.kafka
-DEADLINE_S = 60
 POISON = (b"not json", b'{"event_id": "x"}', None)
 
 
@@ -118,13 +117,6 @@ def place(request: pytest.FixtureRequest, bus: Bus, tmp_path: Path) -> Iterator[
     for process in here.processes:
         process.kill()
         process.wait(10)
-
-
-def until(what: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:
-    deadline = time.monotonic() + deadline_s
-    while not what():
-        assert time.monotonic() < deadline, "it did not come to pass in time"
-        time.sleep(0.05)
 
 
 def test_poison_on_every_topic_is_put_aside_and_the_next_message_is_recorded(place: Place) -> None:
