@@ -32,7 +32,7 @@ def main() -> None:
                 open_database(platform.database_url),
                 policies,
                 lambda: read_states(bus),
-                settings.work_dir / "snapshots",
+                settings.work_dir / "choices",
             )
             worker = Worker(
                 consumer=consumer,

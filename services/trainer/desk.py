@@ -50,7 +50,7 @@ class Desk:
         """
         try:
             with Session(self.engine) as session:
-                snapshot = frozen(request.request_id, self.snapshots)
+                snapshot = self._begun(session, request)
                 if snapshot is None:
                     snapshot = self._choose(session, request, origin)
                     freeze(snapshot, self.snapshots)
@@ -58,10 +58,25 @@ class Desk:
                 texts = texts_of(session, snapshot.ids)
         except (OperationalError, InterfaceError) as error:
             raise NotYetError(f"the database does not answer ({type(error).__name__})") from None
-        if missing := snapshot.ids - set(texts):
-            (self.snapshots / f"{request.request_id}.json").unlink()  # erased or withdrawn: choose again without them
-            raise NotYetError(f"{len(missing)} examples are gone")
+        if snapshot.ids - set(texts):
+            raise self._spoiled(request)
         return snapshot, texts
+
+    def _begun(self, session: Session, request: TrainingRequested) -> Snapshot | None:
+        """What was chosen before a crash, with the targets that SQL has."""
+        choice = frozen(request.request_id, self.snapshots)
+        if choice is None:
+            return None
+        lessons = lessons_of(session, choice.outline.ids)
+        snapshot = choice.filled({example: target for example, (target, _) in lessons.items()})
+        if snapshot is None:
+            raise self._spoiled(request)
+        return snapshot
+
+    def _spoiled(self, request: TrainingRequested) -> NotYetError:
+        """Some of what was chosen is erased, withdrawn or judged anew: choose again."""
+        (self.snapshots / f"{request.request_id}.json").unlink()
+        return NotYetError("some of the chosen examples are gone, or have another target")
 
     def erasures(self) -> int:
         """How many users were erased so far; −1 when the database does not answer, so that one looks again."""

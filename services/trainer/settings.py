@@ -15,5 +15,8 @@ class TrainerSettings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="Address of the probes.")
     port: int = Field(default=8713, description="Port of the probes.")
-    work_dir: Path = Field(default=Path(".learnback/trainer"), description="Frozen snapshots and unfinished adapters.")
+    work_dir: Path = Field(
+        default=Path(".learnback/trainer"),
+        description="What running trainings chose, and unfinished adapters; each replica its own.",
+    )
     threads: int = Field(default=0, ge=0, description="Cores to train on; 0 means all.")

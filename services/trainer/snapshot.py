@@ -1,12 +1,14 @@
 """What one increment learns from, frozen: ids, targets and weights, never texts; and the version id that follows.
 
-A crash in mid-training finds the frozen snapshot again, so the same request makes the same version.
+A crash in mid-training finds the frozen snapshot again, so the same request makes the same version. Targets may be a
+user's own words: they stay in SQL, where an erasure finds them, and are no part of what is frozen.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -58,19 +60,40 @@ class Snapshot(Frozen):
         """Ids of all its examples."""
         return frozenset(lesson.id for lesson in (*self.new, *self.replay))
 
+    def with_targets(self, targets: Mapping[str, str | None]) -> Snapshot:
+        """The same choice with these targets by example id; empty where there is none."""
+
+        def set_in(lessons: tuple[Lesson, ...]) -> tuple[Lesson, ...]:
+            return tuple(one.model_copy(update={"target": targets.get(one.id) or ""}) for one in lessons)
+
+        return self.model_copy(update={"new": set_in(self.new), "replay": set_in(self.replay)})
+
+
+class Choice(Frozen):
+    """What a crash finds of a snapshot: all but the targets, and the version that they led to."""
+
+    version: str
+    outline: Snapshot
+
+    def filled(self, targets: Mapping[str, str | None]) -> Snapshot | None:
+        """The snapshot with its targets as SQL has them now; None when they are not those that were chosen."""
+        snapshot = self.outline.with_targets(targets)
+        return snapshot if snapshot.version == self.version else None
+
 
 def freeze(snapshot: Snapshot, folder: Path) -> None:
     """Write a snapshot so that a crash finds all of it or nothing."""
     folder.mkdir(parents=True, exist_ok=True)
+    choice = Choice(version=snapshot.version, outline=snapshot.with_targets({}))
     staged = folder / f".{snapshot.request_id}.tmp"
     with staged.open("w", encoding="utf-8") as file:
-        file.write(snapshot.model_dump_json())
+        file.write(choice.model_dump_json())
         file.flush()
         os.fsync(file.fileno())
     staged.rename(folder / f"{snapshot.request_id}.json")
 
 
-def frozen(request_id: str, folder: Path) -> Snapshot | None:
-    """The snapshot that a request froze before a crash, if it did."""
+def frozen(request_id: str, folder: Path) -> Choice | None:
+    """What a request froze before a crash, if it did."""
     path = folder / f"{request_id}.json"
-    return Snapshot.model_validate_json(path.read_bytes()) if path.exists() else None
+    return Choice.model_validate_json(path.read_bytes()) if path.exists() else None

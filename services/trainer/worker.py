@@ -69,6 +69,8 @@ class Worker:
 
     def run(self) -> None:
         """Take requests until asked to stop."""
+        for left in self.work_dir.glob("*"):  # by a trainer that was killed: it is made anew, here or elsewhere
+            shutil.rmtree(left)
         while not self.stopping.is_set():
             self.pulse.touch()
             self.pulse.ready = bool(self.consumer.assignment())
@@ -144,9 +146,7 @@ class Worker:
         erasures = self.desk.erasures()
         snapshot, texts = self._prepared(request, part, offset)
         event = candidate.announced(self.artifacts, snapshot, request, datetime.now(UTC))
-        if event is not None:  # by a trainer that was killed before it could clean up
-            shutil.rmtree(self.work_dir / snapshot.version, ignore_errors=True)
-        else:
+        if event is None:
             crash_point("trainer.before_training")
             attempts.forgive(self.consumer, part, offset)  # it may be killed as often as it likes while a child trains
             self._train(request, snapshot, texts, part, erasures)
@@ -180,7 +180,6 @@ class Worker:
         if snapshot.parent:
             parent, _ = self.artifacts.get(candidate.folder_of(snapshot.parent), snapshot.parent_manifest)
         output = self.work_dir / snapshot.version
-        shutil.rmtree(output, ignore_errors=True)  # what a killed trainer left
         output.mkdir(parents=True)
         child = start(self.forkserver, Job(snapshot, texts, parent, output, self.threads))
         try:

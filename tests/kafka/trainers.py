@@ -73,7 +73,7 @@ def process(stage: Stage, training: Training) -> Iterator[subprocess.Popen[bytes
 
 def snapshots(stage: Stage) -> Path:
     """Where the trainer freezes what it learns from."""
-    return stage.folder / "trainer/snapshots"
+    return stage.folder / "trainer/choices"
 
 
 def unfinished(stage: Stage) -> Path:

@@ -113,8 +113,24 @@ def test_a_crash_while_freezing_leaves_nothing_or_what_was_there(
             freeze(SNAPSHOT, tmp_path)
     assert frozen("r-1", tmp_path) is None
     freeze(SNAPSHOT, tmp_path)
-    assert frozen("r-1", tmp_path) == SNAPSHOT
+    choice = frozen("r-1", tmp_path)
+    assert choice is not None
+    assert choice.filled({LESSON.id: LESSON.target}) == SNAPSHOT
     assert [path.name for path in tmp_path.iterdir()] == ["r-1.json"]
+
+
+def test_no_word_of_a_user_is_in_what_is_frozen(tmp_path: Path) -> None:
+    said = LESSON.model_copy(update={"target": "zebrafish quartz"})
+    freeze(SNAPSHOT.model_copy(update={"new": (said,)}), tmp_path)
+    assert b"zebrafish" not in (tmp_path / "r-1.json").read_bytes()
+
+
+@pytest.mark.parametrize("targets", [{LESSON.id: "b"}, {LESSON.id: None}, {}])
+def test_what_has_another_target_by_now_is_another_choice(tmp_path: Path, targets: dict[str, str | None]) -> None:
+    freeze(SNAPSHOT, tmp_path)
+    choice = frozen("r-1", tmp_path)
+    assert choice is not None
+    assert choice.filled(targets) is None
 
 
 def test_the_desk_waits_for_the_recorder(tmp_path: Path) -> None:
