@@ -213,6 +213,9 @@ class EventsCounted(Event):
 # --- what the loop finds and does --------------------------------------------------------------------------------
 
 
+NEW_LABEL = "(new)"  # what a slice calls each label that no version answers with, and that may be a user's own words
+
+
 class ErrorSliceUpdated(Event):
     """How often one slice of the traffic failed in one bucket of time."""
 

@@ -80,7 +80,6 @@ class Crowned(Fact):
 
     kind: Literal["crowned"] = "crowned"
     version: str
-    task: Literal["classification", "generation"]
     at: float
 
 

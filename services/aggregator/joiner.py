@@ -49,7 +49,6 @@ class Joiner:
                     origin=place.origin,
                     offset=place.offset,
                     version=event.version,
-                    task=event.task,
                     at=event.occurred_at.timestamp(),
                 )
             )

@@ -1,16 +1,19 @@
 """Where a model fails: counts of judged and wrong predictions per slice and time bucket. Pure.
 
 A slice is `label=…` (the right label, else the served one), `confusion=predicted→right` or `app=…`. A prediction counts
-once in each; when later feedback changes what is known of it, it moves.
+once in each; when later feedback changes what is known of it, it moves. A label that no version answers with has no
+name here: it may be one user's own words, and what is counted outlives an erasure.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from pydantic import Field
 from scipy.stats import fisher_exact
 
+from schemas.events import NEW_LABEL
 from services.aggregator.facts import Judged, Judgement, Kept
 
 MAX_BUCKETS = 64  # non-empty buckets kept per slice, about 2 kB; older ones are summed up as «before»
@@ -66,8 +69,8 @@ def bucket_of(at: float, seconds: int) -> int:
     return int(at // seconds) * seconds
 
 
-def changes(fact: Judged, labels: bool) -> dict[str, Counts]:
-    """What a fact adds to or takes from each slice; without `labels` (free text) only the app is counted."""
+def changes(fact: Judged, labels: Collection[str]) -> dict[str, Counts]:
+    """What a fact adds to or takes from each slice; without labels of versions (free text) only the app is counted."""
     moved: dict[str, Counts] = {}
     for name in _names(fact, fact.now, labels):
         moved[name] = Counts(1, int(fact.now.wrong))
@@ -77,12 +80,13 @@ def changes(fact: Judged, labels: bool) -> dict[str, Counts]:
     return {name: counts for name, counts in moved.items() if counts != Counts()}
 
 
-def _names(fact: Judged, known: Judgement, labels: bool) -> list[str]:
+def _names(fact: Judged, known: Judgement, labels: Collection[str]) -> list[str]:
     names = [f"app={fact.app}"]
     if labels:
-        names.append(f"label={known.right or fact.served}")
+        served, right = (said if said in labels else NEW_LABEL for said in (fact.served, known.right or fact.served))
+        names.append(f"label={right}")
         if known.wrong and known.right is not None:
-            names.append(f"confusion={fact.served}→{known.right}")
+            names.append(f"confusion={served}→{right}")
     return names
 
 

@@ -33,7 +33,7 @@ class Tally:
     def count(self, loop: Loop, fact: Judged) -> None:
         """Count a fact in each slice that it touches, once."""
         bucket = bucket_of(fact.at, self._policies.of(fact.model).trigger.bucket_seconds)
-        for name, change in changes(fact, labels=loop.task != "generation").items():
+        for name, change in changes(fact, loop.labels).items():
             key = f"{fact.model}|{name}"
             counted = self._slices.get(key) or Slice(partition=loop.partition)
             if not counted.has_seen(fact):

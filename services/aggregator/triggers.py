@@ -36,14 +36,14 @@ class Asked(Value):
 
 
 class Loop(Kept):
-    """One model: its champion, the usable examples counted for it, and the request that is out.
+    """One model: its champion, its versions' labels, the usable examples counted for it, and the request that is out.
 
     `taken` of the `usable` examples belong to earlier requests. `wait_usable` and `wait_until` hold back the request
     after one that came to nothing.
     """
 
     model: str
-    task: Literal["classification", "generation"] | None = None
+    labels: frozenset[str] = frozenset()
     champion: str | None = None
     reign_since: float = 0.0
     usable: int = 0
@@ -77,7 +77,6 @@ def on_crowned(loop: Loop, fact: Crowned, now: float) -> Loop:
     return loop.model_copy(
         update={
             "champion": fact.version,
-            "task": fact.task,
             "reign_since": fact.at,
             "drifted": False,
             "clock": loop.clock or now,
@@ -95,7 +94,8 @@ def on_progress(loop: Loop, event: TrainingProgressed, now: float, policy: Trigg
 
 
 def on_candidate(loop: Loop, event: CandidateTrained, now: float) -> Loop:
-    """The request has its candidate; the verdict on it may be known already."""
+    """A version is there, with its labels. If the request asked for it, the verdict on it may be known already."""
+    loop = loop.model_copy(update={"labels": loop.labels | set(event.labels)})
     if loop.asked is None or event.request_id != loop.asked.request_id:
         return loop
     if event.version in loop.verdicts:

@@ -8,9 +8,10 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Engine, Subquery, func, select, true
 from sqlmodel import col
 
+from schemas.events import NEW_LABEL
 from services.board.database import rows
 from services.board.lineage import names
-from shared.tables import Example, FeedbackRow, Prediction
+from shared.tables import Example, FeedbackRow, Prediction, Version
 
 LIMIT = 200  # as many as a person reads
 
@@ -68,7 +69,7 @@ def failures(
         engine,
         select(said, col(Example.status), col(Example.learned_in), col(Example.fixed_in))
         .join(Example, col(Example.id) == said.c.example_id, isouter=True)
-        .where(said.c.place == 1, _within(said, slice_))
+        .where(said.c.place == 1, _within(said, slice_, _labels(engine, model)))
         .order_by(said.c.at.desc(), said.c.example_id)
         .limit(limit),
     )
@@ -87,14 +88,24 @@ def failures(
     )
 
 
-def _within(said: Subquery, slice_: str | None) -> ColumnElement[bool]:
+def _labels(engine: Engine, model: str) -> frozenset[str]:
+    """The labels that some version answers with."""
+    found = rows(engine, select(col(Version.labels)).where(col(Version.model) == model))
+    return frozenset(label for (labels,) in found for label in labels)
+
+
+def _within(said: Subquery, slice_: str | None, labels: frozenset[str]) -> ColumnElement[bool]:
     """The condition that a slice's name stands for; a label is the right one, or else the served one."""
     kind, _, name = (slice_ or "").partition("=")
+
+    def called(column: ColumnElement[str], label: str) -> ColumnElement[bool]:
+        return column.not_in(sorted(labels)) if label == NEW_LABEL else column == label
+
     if kind == "label":
-        return func.coalesce(said.c.target, said.c.output) == name
+        return called(func.coalesce(said.c.target, said.c.output), name)
     if kind == "confusion":
         predicted, _, right = name.partition("→")
-        return (said.c.output == predicted) & (said.c.target == right)
+        return called(said.c.output, predicted) & called(said.c.target, right)
     return said.c.app == name if kind == "app" else true()
 
 

@@ -18,7 +18,7 @@ from shared.tables import Consumed, DeadLetter, FeedbackRow, Prediction, open_da
 from shared.topics import ERROR_SLICES, FEEDBACK, PREDICTIONS, TRAINING_REQUESTS
 from tests.conftest import free_port
 from tests.crash.scene import ENOUGH, Scene, until
-from tests.kafka.test_aggregator import Reader, champion, newest_counts
+from tests.kafka.test_aggregator import Reader, champion, labelled, newest_counts
 from tests.kafka.test_aggregator import corrected as corrections
 from tests.unit.recorder_story import Database, corrected
 
@@ -83,7 +83,7 @@ def the_recorder_records_every_event_once(scene: Scene, point: str) -> None:
 def the_aggregator_asks_once(scene: Scene, point: str) -> None:
     """Enough corrections: one request, and counts that are exact."""
     with scene.bus.publisher() as publisher:
-        publisher.publish(champion("v0"))
+        publisher.publish(labelled(), champion("v0"))
     requests, slices = Reader(scene.bus, TRAINING_REQUESTS), Reader(scene.bus, ERROR_SLICES)
     with contextlib.closing(requests), contextlib.closing(slices):
         with scene.dying(point), scene.bus.publisher() as publisher:

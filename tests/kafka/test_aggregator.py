@@ -218,6 +218,14 @@ def candidate(request: TrainingRequested, version: str) -> CandidateTrained:
     )
 
 
+def labelled() -> CandidateTrained:
+    """A version that answers with the labels of these stories: slices name no others."""
+    added = TrainingRequested(
+        **about("collector"), request_id="r-added", model=MODEL, trigger="person", requested_by="shop"
+    )
+    return candidate(added, "v0").model_copy(update={"labels": ("billing", "login", "refund")})
+
+
 def verdict(version: str) -> VerdictReached:
     return VerdictReached(**about("evaluator"), model=MODEL, candidate=version, outcome="promote", reason="better")
 
@@ -244,20 +252,26 @@ def test_feedback_in_either_order_becomes_counts_per_slice(
     slices = read(ERROR_SLICES)
     first, second, third = prediction("refund"), prediction("refund"), prediction("login")
     changed = thumbs(second, "down")
+    own_words = prediction("login")
+    publisher.publish(labelled())
     publisher.publish(first, correction(first, "billing"))  # the usual order
     publisher.publish(changed, thumbs(third, "up"))
     publisher.publish(second, third)  # feedback came first
+    publisher.publish(own_words, correction(own_words, "secret words of a user"))
     publisher.publish(changed)  # sent twice by the app: same event id
     publisher.publish(correction(second, "billing"))  # the user adds what is right: the count moves
 
     expected = {
-        "app=shop": (3, 2),
+        "app=shop": (4, 3),
         "label=billing": (2, 2),
         "confusion=refund→billing": (2, 2),
         "label=login": (1, 0),
+        "label=(new)": (1, 1),
+        "confusion=login→(new)": (1, 1),
     }
     wait_for(lambda: expected.items() <= newest_counts(slices).items(), f"{expected}", service)
     assert newest_counts(slices).get("label=refund", (0, 0)) == (0, 0)
+    assert not any(b"secret words" in record.value for record in slices.read())
     assert "secret words" not in service.log()
 
 
@@ -352,7 +366,7 @@ def test_kill_9_under_load_loses_and_doubles_nothing(
     service: Service, publisher: Publisher, read: Callable[[Topic], Reader]
 ) -> None:
     requests, slices = read(TRAINING_REQUESTS), read(ERROR_SLICES)
-    publisher.publish(champion("v0"))
+    publisher.publish(labelled(), champion("v0"))
     total = 0
     for _ in range(2):
         publisher.publish(*corrected(100))

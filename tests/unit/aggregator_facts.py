@@ -13,6 +13,7 @@ NOON = 1_800_000_000.0
 WRONG = Judgement(wrong=True)
 RIGHT = Judgement(wrong=False, right="refund")
 CORRECTED = Judgement(wrong=True, right="billing")
+LABELS = frozenset({"billing", "login", "refund"})
 
 
 def judged(offset: int = 0, now: Judgement = CORRECTED, **fields: Any) -> Judged:
@@ -31,7 +32,7 @@ def judged(offset: int = 0, now: Judgement = CORRECTED, **fields: Any) -> Judged
 
 def crowned(version: str = "v0", at: float = NOON) -> Crowned:
     """A version became champion."""
-    return Crowned(model=MODEL, origin="models.v1/0", offset=0, version=version, task="classification", at=at)
+    return Crowned(model=MODEL, origin="models.v1/0", offset=0, version=version, at=at)
 
 
 def reigning(usable: int = 0) -> Loop:

@@ -24,7 +24,7 @@ from shared.envelope import Headers, unseal
 from shared.kafka import Bus
 from shared.policy import Policy, PolicyFile, Trigger
 from shared.topics import FEEDBACK, PREDICTIONS, TRAINING_REQUESTS
-from tests.unit.aggregator_facts import NOON, crowned
+from tests.unit.aggregator_facts import LABELS, NOON, crowned
 from tests.unit.test_join import heard, served
 
 BUS = Bus("nowhere:9092", prefix="t")
@@ -153,6 +153,7 @@ def test_counts_and_requests_are_exact_whatever_crashes(
         ],
     }
     log = Log()
+    log.tables["loops"][b"m"] = Loop(partition=0, model="m", labels=LABELS).model_dump_json().encode()
     log.facts.append(crowned().model_copy(update={"model": "m"}).model_dump_json().encode())
     worker = Worker(log, sources)
     for step in plan:

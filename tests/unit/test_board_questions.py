@@ -51,6 +51,17 @@ def test_failures_of_a_slice_tell_where_their_lesson_stands(engine: Engine) -> N
     assert len(failures.failures(engine, MODEL, app="mobile")) == 3
 
 
+def test_the_slice_of_new_labels_holds_what_no_version_answers_with(engine: Engine) -> None:
+    rows = Rows(engine)
+    v0 = rows.version(0, 1, labels=["delivery", "invoice"])
+    for number, right in enumerate(["gift card", "invoice", "pets"]):
+        rows.say(rows.prediction(v0, number, output="delivery"), 9, "correction", target=right, wrong=True)
+    rows.write()
+    for name in ("label=(new)", "confusion=delivery→(new)"):
+        found = failures.failures(engine, MODEL, name)
+        assert {one.right for one in found} == {"gift card", "pets"}
+
+
 def test_the_queue_holds_what_a_person_can_decide(engine: Engine) -> None:
     rows = Rows(engine)
     rows.add_model(["delivery"])

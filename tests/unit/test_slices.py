@@ -9,13 +9,13 @@ from scipy.stats import hypergeom
 
 from services.aggregator.facts import Judged, Judgement
 from services.aggregator.slices import MAX_BUCKETS, Counts, Slice, bucket_of, changes, count, rise
-from tests.unit.aggregator_facts import CORRECTED, NOON, RIGHT, WRONG, judged
+from tests.unit.aggregator_facts import CORRECTED, LABELS, NOON, RIGHT, WRONG, judged
 
 
 def apply(facts: list[Judged], seconds: int = 60) -> dict[str, Slice]:
     slices: dict[str, Slice] = {}
     for fact in facts:
-        for name, change in changes(fact, labels=True).items():
+        for name, change in changes(fact, LABELS).items():
             counted = slices.get(name, Slice(partition=0))
             slices[name] = count(counted, fact, bucket_of(fact.at, seconds), change)
     return slices
@@ -26,24 +26,34 @@ def total(counted: Slice) -> Counts:
 
 
 def test_a_corrected_prediction_counts_by_its_right_label_its_confusion_and_its_app() -> None:
-    assert changes(judged(), labels=True) == {
+    assert changes(judged(), LABELS) == {
         "app=shop": Counts(1, 1),
         "label=billing": Counts(1, 1),
         "confusion=refund→billing": Counts(1, 1),
     }
 
 
+def test_a_label_that_no_version_knows_is_nobodys_name() -> None:
+    own_words = Judgement(wrong=True, right="I am Ann of 7 Main Street")
+    assert changes(judged(now=own_words), LABELS) == {
+        "app=shop": Counts(1, 1),
+        "label=(new)": Counts(1, 1),
+        "confusion=refund→(new)": Counts(1, 1),
+    }
+    assert changes(judged(now=WRONG, served="an old label"), LABELS).keys() == {"app=shop", "label=(new)"}
+
+
 def test_without_a_known_target_the_served_label_is_the_slice() -> None:
-    assert changes(judged(now=WRONG), labels=True) == {"app=shop": Counts(1, 1), "label=refund": Counts(1, 1)}
-    assert changes(judged(now=RIGHT), labels=True) == {"app=shop": Counts(1, 0), "label=refund": Counts(1, 0)}
+    assert changes(judged(now=WRONG), LABELS) == {"app=shop": Counts(1, 1), "label=refund": Counts(1, 1)}
+    assert changes(judged(now=RIGHT), LABELS) == {"app=shop": Counts(1, 0), "label=refund": Counts(1, 0)}
 
 
 def test_free_text_is_counted_by_app_alone() -> None:
-    assert changes(judged(), labels=False) == {"app=shop": Counts(1, 1)}
+    assert changes(judged(), labels=()) == {"app=shop": Counts(1, 1)}
 
 
 def test_a_prediction_moves_when_more_becomes_known() -> None:
-    assert changes(judged(now=CORRECTED, was=WRONG), labels=True) == {
+    assert changes(judged(now=CORRECTED, was=WRONG), LABELS) == {
         "label=refund": Counts(-1, -1),
         "label=billing": Counts(1, 1),
         "confusion=refund→billing": Counts(1, 1),
