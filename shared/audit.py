@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from schemas.events import Event, EventsCounted
+from shared.envelope import Sealed
 from shared.errors import UnavailableError, UnconfirmedError
 from shared.ids import new_id
 from shared.log import Kept, Log
@@ -123,14 +124,18 @@ class AuditedLog:
                 await asyncio.wait([teller])
                 await self._tell()
 
-    async def append(self, events: Sequence[Event]) -> Kept:
+    def seal(self, events: Sequence[Event]) -> list[Sealed]:
+        """See `Log.seal`."""
+        return self._log.seal(events)
+
+    async def append(self, sealed: Sequence[Sealed]) -> Kept:
         """See `Log.append`."""
         try:
-            kept = await self._log.append(events)
+            kept = await self._log.append(sealed)
         except UnconfirmedError:
-            self._counts.unresolved(events)
+            self._counts.unresolved([one.event for one in sealed])
             raise
-        self._counts.accepted(events)
+        self._counts.accepted([one.event for one in sealed])
         return kept
 
     async def _keep_telling(self) -> None:
@@ -142,7 +147,7 @@ class AuditedLog:
         """Best effort: what cannot be said now is said the next time."""
         if told := self._counts.changed():
             try:
-                await self._log.append(told)
+                await self._log.append(self._log.seal(told))
             except UnavailableError:
                 self._counts.again(told)
             except asyncio.CancelledError:

@@ -6,11 +6,11 @@ dead-letter tools can read what it is without reading what it says.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from hashlib import sha256
+from typing import NamedTuple
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -28,8 +28,7 @@ _SCHEMA = re.compile(r"[/:.]v?([0-9]{1,9})(?:\.[0-9]+)*$")
 _TYPE_NAME = re.compile(r"[A-Z][A-Za-z]{2,63}")
 
 
-@dataclass(frozen=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """What a producer sends for one event."""
 
     topic: Topic
@@ -43,6 +42,20 @@ class Outgoing:
         return OVERHEAD + len(self.value or b"")
 
 
+class Sealed(NamedTuple):
+    """An event and the record that carries it."""
+
+    event: Event
+    record: Outgoing
+
+    @property
+    def content(self) -> bytes:
+        """A digest of what the event says, as `content_of`: to tell a repeat from a conflict within one release."""
+        said = self.record.value or b""
+        return sha256(said[said.index(_SAID_FROM) :]).digest()[:16]
+
+
+_SAID_FROM = b'"source":'  # the last field of what is not said; before it are an id and a time, which hold no quotes
 _NOT_SAID = {"event_id", "occurred_at", "source"}
 _READ = ("ce_type", "ce_dataschema")
 
@@ -50,14 +63,14 @@ _READ = ("ce_type", "ce_dataschema")
 def seal(event: Event, traceparent: str | None = None, instance: bytes | None = None) -> Outgoing:
     """Turn an event into the record that carries it; `instance` is the process that counts it (see shared.audit)."""
     topic = TOPIC_OF[type(event)]
-    key = key_of(event)
+    subject = key_of(event).encode()
     headers: Headers = [
         ("ce_specversion", b"1.0"),
         ("ce_id", event.event_id.encode()),
         ("ce_type", type(event).__name__.encode()),
         ("ce_source", event.source.encode()),
         ("ce_time", in_utc(event.occurred_at).encode()),
-        ("ce_subject", key.encode()),
+        ("ce_subject", subject),
         ("content-type", b"application/json"),
     ]
     if type(event) is EventQuarantined:  # exactly: `isinstance` of a pydantic class is a call into Python
@@ -66,7 +79,7 @@ def seal(event: Event, traceparent: str | None = None, instance: bytes | None = 
         headers.append(("traceparent", traceparent.encode()))
     if instance:
         headers.append((INSTANCE, instance))
-    return Outgoing(topic, key.encode(), event.model_dump_json().encode(), headers)
+    return Outgoing(topic, subject, event.__pydantic_serializer__.to_json(event), headers)
 
 
 def unseal(value: bytes | None, headers: Iterable[tuple[str, bytes]], topic: Topic) -> Event:
@@ -121,7 +134,7 @@ def content_of(event: Event) -> str:
     not said (null): an optional field that a later release adds must not turn a repeat of years ago into a conflict.
     """
     said = event.model_dump_json(exclude=_NOT_SAID, exclude_none=True)
-    return hashlib.sha256(f"{type(event).__name__}\n{said}".encode()).hexdigest()[:32]
+    return sha256(f"{type(event).__name__}\n{said}".encode()).hexdigest()[:32]
 
 
 def describe(error: ValidationError) -> str:

@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import structlog
 
 from schemas.events import Event
-from shared.envelope import Outgoing, seal
+from shared.envelope import Outgoing, Sealed, seal
 from shared.errors import UnavailableError, UnconfirmedError
 from shared.ids import new_id
 from shared.kafka import Bus
@@ -47,7 +47,10 @@ class Log(Protocol):
     def running(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Within this context events can be appended; at its end all of them have been flushed."""
 
-    async def append(self, events: Sequence[Event]) -> Kept:
+    def seal(self, events: Sequence[Event]) -> list[Sealed]:
+        """Events as this process accepts them, with their records."""
+
+    async def append(self, sealed: Sequence[Sealed]) -> Kept:
         """Return when all events are durable.
 
         Raises:
@@ -102,25 +105,25 @@ class KafkaLog:
             line.give_up()
             await asyncio.to_thread(line.join, FLUSH_S)
 
-    async def append(self, events: Sequence[Event]) -> Kept:
+    async def append(self, sealed: Sequence[Sealed]) -> Kept:
         """Send the events and wait until the broker has confirmed all of them. See `Log.append`."""
         if not self._up.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._ack_timeout_s):
                     await self._up.wait()
-        await self.send(self.seal(events))
-        self.count(events)
+        await self.send([one.record for one in sealed])
+        self.count(sealed)
         return Kept()
 
-    def seal(self, events: Sequence[Event]) -> list[Outgoing]:
-        """The records of events that this process accepts."""
+    def seal(self, events: Sequence[Event]) -> list[Sealed]:
+        """Events as this process accepts them: their records name it."""
         instance = self.instance.encode()
-        return [seal(event, instance=instance) for event in events]
+        return [Sealed(event, seal(event, instance=instance)) for event in events]
 
-    def count(self, events: Sequence[Event]) -> None:
+    def count(self, sealed: Sequence[Sealed]) -> None:
         """Count events that are on the broker."""
-        for name, number in Counter(type(event).__name__ for event in events).items():
-            EVENTS_OUT.labels(self.service, name).inc(number)
+        for event_type, number in Counter(type(one.event) for one in sealed).items():
+            EVENTS_OUT.labels(self.service, event_type.__name__).inc(number)
 
     async def send(self, records: Sequence[Outgoing]) -> None:
         """Send records now, or not at all. Raises as `Log.append`."""
@@ -154,9 +157,14 @@ class KafkaLog:
         while True:
             await asyncio.sleep(WATCH_S)
             line = self._line
-            oldest = next(iter(line.open), None) if line else None
-            if line and oldest and time.monotonic() - oldest.at > self._ack_timeout_s:
-                self._replace(line, "no confirmation in time")
+            if line and self._is_late(line):
+                line.poll()  # it may be this process that was late
+                if self._is_late(line):
+                    self._replace(line, "no confirmation in time")
+
+    def _is_late(self, line: Line) -> bool:
+        oldest = next(iter(line.open), None)
+        return oldest is not None and time.monotonic() - oldest.at > self._ack_timeout_s
 
     def _replace(self, line: Line, why: str) -> None:
         line.give_up()

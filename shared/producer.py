@@ -1,8 +1,10 @@
-"""One producer of librdkafka and the thread that polls it: from the first greeting until it is given up.
+"""One producer of librdkafka: from the first greeting until it is given up.
 
-Delivery reports come in the thread and are handed to the event loop in one call per round of polling (decision 0009).
-A line that is given up withdraws what it still holds, so that each batch learns its fate at once: what had not left is
-known to be nowhere, what had left may be on the broker. It is never used again; whoever needs one makes a new one.
+What may wait, the greeting and the withdrawal, is done in a thread. In between the event loop itself asks for delivery
+reports, a thousand times a second while there are any to come: each report takes the GIL, and would otherwise take it
+from the thread that serves requests (decision 0009). A line that is given up withdraws what it still holds, so that
+each batch learns its fate at once: what had not left is known to be nowhere, what had left may be on the broker. It is
+never used again; whoever needs one makes a new one.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ LINGER_MS = 5  # as Kafka's own since 4.0 (KIP-1030): one request for all that c
 BATCH_BYTES = 256 * 1024  # per partition: a list of 500 goes out in a few requests
 GREETING_S = 2.0
 RETRY_FIRST_S, RETRY_MOST_S = 0.2, 2.0
-POLL_S = 0.1  # how soon a line hears that it is given up; reports wake it at once
-REST_S = 0.001  # reports gather meanwhile: each round takes the GIL from the thread that serves requests
+POLL_S = 0.001  # between two looks for reports
+IDLE_S = 0.1  # when there are none to come: errors are told all the same
 WITHDRAWAL_S = 1.0
 
 OPTIONS: dict[str, Any] = {
@@ -43,7 +45,7 @@ OPTIONS: dict[str, Any] = {
 
 
 class Batch:
-    """Records that are confirmed together: counted down in the thread, told in the loop."""
+    """Records that are confirmed together: counted down as their reports come in."""
 
     __slots__ = ("at", "count", "error", "future", "line", "size", "waiting", "withdrawn")
 
@@ -88,6 +90,7 @@ class Line:
         self._given_up = threading.Event()
         self._producer = Producer({"bootstrap.servers": bus.servers, "error_cb": self._on_error, **OPTIONS})
         self._names: dict[str, str] = {}
+        self._next_poll: asyncio.TimerHandle | None = None
         self._thread = threading.Thread(target=self._live, name="producer", daemon=True)
         self._thread.start()
 
@@ -103,6 +106,8 @@ class Line:
         produce, told = self._producer.produce, batch.told
         for record in records:
             produce(self._name(record), record.value, record.key, headers=record.headers, on_delivery=told)  # type: ignore[arg-type]
+        if len(self.open) == 1:  # it was idle
+            self._poll_in(POLL_S)
         return batch
 
     def give_up(self) -> None:
@@ -120,6 +125,28 @@ class Line:
         except KeyError:
             return self._names.setdefault(record.topic.name, self._bus.name(record.topic))
 
+    def poll(self) -> None:
+        """Take the reports that are there; whoever waits for them goes on."""
+        if self.broken or not self.up:  # then the thread does
+            return
+        self._producer.poll(0)
+        self._finish()
+        self._poll_in(POLL_S if self.open else IDLE_S)
+
+    def _poll_in(self, delay: float) -> None:
+        if self._next_poll:
+            self._next_poll.cancel()
+        self._next_poll = self.loop.call_later(delay, self.poll)
+
+    def _finish(self) -> None:
+        batches, self.finished = self.finished, []
+        for batch in batches:
+            if batch in self.open:
+                del self.open[batch]
+                self.held -= batch.size
+            if not batch.future.done():
+                batch.future.set_result(None)
+
     # --- in the loop, called from the thread -------------------------------------------------------------------------
 
     def _tell(self, change: Callable[[], None]) -> None:
@@ -128,23 +155,20 @@ class Line:
 
     def _on_up(self) -> None:
         self.up = not self.broken
+        self.poll()
         self._changed(self)
 
     def _on_break(self) -> None:
         self.give_up()
         self._changed(self)
 
-    def _finish(self, batches: list[Batch]) -> None:
-        for batch in batches:
-            del self.open[batch]
-            self.held -= batch.size
-            if not batch.future.done():
-                batch.future.set_result(None)
-
     def _on_end(self) -> None:
+        """All reports that will ever come are in `finished`."""
+        self._finish()
         for batch in self.open:
             batch.error = batch.error or "no report"
-        self._finish(list(self.open))
+        self.finished = list(self.open)
+        self._finish()
         self._changed(self)
 
     # --- in the thread -----------------------------------------------------------------------------------------------
@@ -152,8 +176,7 @@ class Line:
     def _live(self) -> None:
         if self._greet():
             self._tell(self._on_up)
-            while not self._given_up.is_set():
-                self._poll(POLL_S)
+            self._given_up.wait()
         self._withdraw()
         self._tell(self._on_end)
 
@@ -175,19 +198,12 @@ class Line:
                 return True
         return False
 
-    def _poll(self, timeout_s: float) -> None:
-        self._producer.poll(timeout_s)
-        if self.finished:
-            batches, self.finished = self.finished, []
-            self._tell(lambda: self._finish(batches))
-            time.sleep(REST_S)
-
     def _withdraw(self) -> None:
         self._producer.purge()
         deadline = time.monotonic() + WITHDRAWAL_S
         while len(self._producer) and time.monotonic() < deadline:
-            self._poll(POLL_S)
-        self._poll(0)
+            self._producer.poll(IDLE_S)
+        self._producer.poll(0)
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():

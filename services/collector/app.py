@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from services.collector.gate import Gate
 from services.collector.intake import Intake, Taken, count
+from services.collector.reading import read
 from services.collector.receipts import Receipt
 from services.collector.requests import ERASURE, FEEDBACK, PREDICTION, REVIEW, TRAINING
 from services.collector.settings import CollectorSettings
@@ -24,7 +25,7 @@ from shared.http.express import Express
 from shared.http.keys import Bearer, bearer
 from shared.http.probes import probes
 from shared.http.problems import ListProblem, Problem, refusals
-from shared.http.validation import Shape, check_size, validate, validate_items
+from shared.http.validation import Shape, check_size, each
 from shared.identity import ApiKey, Keyring
 from shared.log import Log
 
@@ -120,10 +121,10 @@ class Route:
         with self.desk.gate.admit(request, key, 1 if items is None else len(items)) as admitted:
             if items is None:
                 check_size(value, len(raw))
-                taken = await self.desk.intake.take(validate(self.shape, value, strict), admitted.origin)
+                taken = await self.desk.intake.take(read(self.shape, value, admitted.origin, strict))
             else:
-                bodies = validate_items(self.shape, items, len(raw), strict)
-                taken = await self.desk.intake.take_list(bodies, admitted.origin)
+                reads = each(items, len(raw), lambda item: read(self.shape, item, admitted.origin, strict))
+                taken = await self.desk.intake.take_list(reads)
         return _answer(taken, admitted.used)
 
 

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from schemas.events import Event, UserErased
 from services.collector.spool import Spool
 from shared.crash import crash_point
+from shared.envelope import Sealed
 from shared.errors import UnavailableError, UnconfirmedError
 from shared.log import KafkaLog, Kept
 
@@ -56,9 +57,13 @@ class DurableLog:
                 await asyncio.wait([drainer])
                 await self._spool.close()
 
-    async def append(self, events: Sequence[Event]) -> Kept:
+    def seal(self, events: Sequence[Event]) -> list[Sealed]:
+        """See `Log.seal`."""
+        return self._kafka.seal(events)
+
+    async def append(self, sealed: Sequence[Sealed]) -> Kept:
         """Return when all events are on the broker, or on the disk. Raises as `Log.append`."""
-        records = self._kafka.seal(events)
+        records = [one.record for one in sealed]
         in_doubt = False
         if not self.degraded:
             try:
@@ -68,12 +73,12 @@ class DurableLog:
             except UnavailableError as error:
                 in_doubt = isinstance(error, UnconfirmedError)
             else:
-                self._kafka.count(events)
+                self._kafka.count(sealed)
                 return Kept()
         try:
-            await self._spool.put(records, [_whose(event) for event in events])
+            await self._spool.put(records, [_whose(one.event) for one in sealed])
             in_doubt = True
-            await self._forget(events)
+            await self._forget([one.event for one in sealed])
         except UnavailableError as error:
             # 503 promises that nothing is kept: not when the broker may still have taken some of it.
             raise UnconfirmedError(str(error)) if in_doubt else error from None

@@ -8,13 +8,12 @@ from typing import NamedTuple
 
 from prometheus_client import Counter
 
-from schemas.events import Event, EventQuarantined, TrainingRequested, UserErased
-from services.collector.events import Origin, to_event, warnings_of
+from schemas.events import EventQuarantined, TrainingRequested, UserErased
+from services.collector.reading import Read
 from services.collector.receipts import Receipt
-from services.collector.requests import AnyBody
 from services.collector.window import Window
 from shared.crash import crash_point
-from shared.envelope import content_of
+from shared.envelope import Sealed
 from shared.errors import ListRefusedError, RequestError
 from shared.http.problems import Problem, problem_of
 from shared.log import Kept, Log
@@ -27,14 +26,14 @@ QUARANTINED = OUTCOMES.labels("quarantined", "unknown_version")
 SPOOLED = OUTCOMES.labels("spooled", "kafka_away")  # accepted too: durable, and on their way
 DUPLICATE = OUTCOMES.labels("duplicate", "same_content")
 
-Item = AnyBody | RequestError
+Item = Read | RequestError
 
 
 @dataclass
 class Sorted:
     """What the items of a request are: new events, repeats by their index, or refused."""
 
-    events: list[Event] = field(default_factory=list)
+    events: list[Sealed] = field(default_factory=list)
     contents: dict[str, bytes] = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
     repeated: list[int] = field(default_factory=list)
@@ -46,44 +45,45 @@ class Sorted:
     kept: Kept = field(default_factory=Kept)
 
 
-def sort(items: Sequence[Item], origin: Origin, window: Window) -> Sorted:
-    """Make the events, and tell which are new."""
-    found = Sorted()
-    for index, item in enumerate(items):
+def sort(items: Sequence[Item], log: Log, window: Window) -> Sorted:
+    """Seal the events, and tell which are new."""
+    found = Sorted(errors=[item.at(index) for index, item in enumerate(items) if isinstance(item, RequestError)])
+    reads = [(index, item) for index, item in enumerate(items) if not isinstance(item, RequestError)]
+    for (index, item), sealed in zip(reads, log.seal([item.event for _, item in reads]), strict=True):
         try:
-            _place(found, index, item, origin, window)
+            _place(found, index, item, sealed, window)
         except RequestError as error:
             found.errors.append(error.at(index))
+    found.errors.sort(key=lambda error: error.event_index or 0)
     return found
 
 
-def _place(found: Sorted, index: int, item: Item, origin: Origin, window: Window) -> None:
-    if isinstance(item, RequestError):
-        raise item
-    event = to_event(item, origin)
-    if item.event_id is None:  # a made id is new by itself
+def _place(found: Sorted, index: int, item: Read, sealed: Sealed, window: Window) -> None:
+    event, own_id, warnings = item
+    if own_id is None:  # a made id is new by itself
         found.server_id = True
-        found.events.append(event)
-    elif _is_new(found, event, window):
-        found.events.append(event)
+        found.events.append(sealed)
+    elif _is_new(found, sealed, window):
+        found.events.append(sealed)
     else:
         found.repeated.append(index)
-    found.ids.append(item.event_id or event.event_id)
-    found.warnings.update(warnings_of(item, event))
+    found.ids.append(own_id or event.event_id)
+    if warnings:
+        found.warnings.update(warnings)
     if type(event) is TrainingRequested:  # exact types: see `services.collector.events`
         found.request_id = event.request_id
     elif type(event) is UserErased:
         found.user_key = event.user_key
 
 
-def _is_new(found: Sorted, event: Event, window: Window) -> bool:
-    content = bytes.fromhex(content_of(event))
-    known = found.contents.get(event.event_id) or window.content(event.event_id)
+def _is_new(found: Sorted, sealed: Sealed, window: Window) -> bool:
+    event_id, content = sealed.event.event_id, sealed.content
+    known = found.contents.get(event_id) or window.content(event_id)
     if known is not None and known != content:
         raise RequestError(
             409, "id_conflict", "An event with this id says something else; the first stays.", "event_id"
         )
-    found.contents.setdefault(event.event_id, content)
+    found.contents.setdefault(event_id, content)
     return known is None
 
 
@@ -102,27 +102,27 @@ class Intake:
     log: Log
     window: Window
 
-    async def take(self, body: AnyBody, origin: Origin) -> Taken:
+    async def take(self, item: Read) -> Taken:
         """Make one event durable.
 
         Raises:
-            RequestError: 409, its id is that of an event that says something else; or as `to_event`.
+            RequestError: 409, its id is that of an event that says something else.
             UnavailableError: it is not known to be durable.
         """
-        found = await self._store([body], origin)
+        found = await self._store([item])
         for error in found.errors:
             raise error.at(None)
         repeated = bool(found.repeated)
         return Taken(200 if repeated else 202, _receipt(found, duplicate=repeated or None), found.kept)
 
-    async def take_list(self, items: Sequence[Item], origin: Origin) -> Taken:
+    async def take_list(self, items: Sequence[Item]) -> Taken:
         """Make the good items of a list durable.
 
         Raises:
             ListRefusedError: there is no good item.
             UnavailableError: they are not known to be durable.
         """
-        found = await self._store(items, origin)
+        found = await self._store(items)
         if not found.ids:
             raise ListRefusedError(found.errors)
         errors = [problem_of(error) for error in found.errors]
@@ -130,16 +130,16 @@ class Intake:
         status = 207 if errors else 202 if found.events else 200
         return Taken(status, _receipt(found, duplicates=found.repeated or None, errors=errors or None), found.kept)
 
-    async def _store(self, items: Sequence[Item], origin: Origin) -> Sorted:
+    async def _store(self, items: Sequence[Item]) -> Sorted:
         crash_point("collector.after_parse")
-        found = sort(items, origin, self.window)
+        found = sort(items, self.log, self.window)
         if found.events:
             found.kept = await self.log.append(found.events)
             crash_point("collector.after_ack")
             self.window.remember(found.contents)
             (ACCEPTED if found.kept.where == "broker" else SPOOLED).inc(len(found.events))
             if "unknown_version" in found.warnings:
-                QUARANTINED.inc(sum(isinstance(event, EventQuarantined) for event in found.events))
+                QUARANTINED.inc(sum(type(one.event) is EventQuarantined for one in found.events))
         if found.repeated:
             DUPLICATE.inc(len(found.repeated))
         return found

@@ -69,7 +69,7 @@ class Desk:
         with PREDICT_SECONDS.labels(body.model if body.model in self.serving.champions else "unknown").time():
             answer = await self.batcher.answer(body.model, body.input, rules.top_k)
             served = self._served(body, key, answer, solicit, rules.solicit_rate)
-            await self.log.append([served])
+            await self.log.append(self.log.seal([served]))
         return PredictAnswer(
             prediction_id=served.prediction_id,
             model=answer.model,

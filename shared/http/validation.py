@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -15,6 +16,7 @@ from shared.http.problems import path_of
 MAX_ITEMS = 500
 MAX_ITEM = MAX_BODY  # bytes; two texts of 10,000 characters in any script but the rarest
 Body = TypeVar("Body")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -37,25 +39,25 @@ class Shape(Generic[Body]):
         return self.adapter
 
 
-def validate(shape: Shape[Body], value: Any, strict: bool = False, index: int | None = None) -> Body:
+def validate(shape: Shape[Body], value: Any, strict: bool = False) -> Body:
     """Check one object; with `strict`, fields that a body keeps without knowing them are refused too.
 
     Raises:
         RequestError: 422 with the rule that was broken; the detail holds no value that was sent.
     """
     if not isinstance(value, dict):
-        raise RequestError(422, "object_type", "A JSON object is expected here.", event_index=index)
+        raise RequestError(422, "object_type", "A JSON object is expected here.")
     adapter = shape.of(value)
     try:
         body = adapter.validate_python(value)
     except ValidationError as error:
-        raise _refusal(error, shape.tag if adapter is shape.adapter else None, index) from None
+        raise _refusal(error, shape.tag if adapter is shape.adapter else None) from None
     if strict and (unknown := getattr(body, "model_extra", None)):
-        raise RequestError(422, "extra_forbidden", "This field is not known.", path_of((next(iter(unknown)),)), index)
+        raise RequestError(422, "extra_forbidden", "This field is not known.", path_of((next(iter(unknown)),)))
     return body
 
 
-def _refusal(error: ValidationError, tag: str | None, index: int | None) -> RequestError:
+def _refusal(error: ValidationError, tag: str | None) -> RequestError:
     first = error.errors(include_url=False, include_input=False)[0]
     rule, path, detail = first["type"], first["loc"], first["msg"]
     if rule.startswith("union_tag_"):  # pydantic's sentence would repeat the tag that was sent
@@ -64,11 +66,11 @@ def _refusal(error: ValidationError, tag: str | None, index: int | None) -> Requ
         path = (tag or "?",)
     elif tag:
         path = path[1:]  # a tagged union puts the tag in front
-    return RequestError(422, rule, f"{detail}.", path_of(path), index)
+    return RequestError(422, rule, f"{detail}.", path_of(path))
 
 
-def validate_items(shape: Shape[Body], items: list[Any], size: int, strict: bool = False) -> list[Body | RequestError]:
-    """Check a list of 1 to 500 objects that took `size` bytes together: each becomes a body, or its own refusal.
+def each(items: list[Any], size: int, read: Callable[[Any], Item]) -> list[Item | RequestError]:
+    """Read a list of 1 to 500 items that took `size` bytes together: each becomes what `read` makes, or its refusal.
 
     Raises:
         RequestError: the list is empty or too long.
@@ -77,21 +79,21 @@ def validate_items(shape: Shape[Body], items: list[Any], size: int, strict: bool
         raise RequestError(400, "empty_list", "The list is empty.")
     if len(items) > MAX_ITEMS:
         raise RequestError(413, "too_many_items", f"The list has more than {MAX_ITEMS} items; send it in parts.")
-    checked: list[Body | RequestError] = []
-    for index, item in enumerate(items):
+    found: list[Item | RequestError] = []
+    for item in items:
         try:
-            check_size(item, size, index)
-            checked.append(validate(shape, item, strict, index))
+            check_size(item, size)
+            found.append(read(item))
         except RequestError as error:
-            checked.append(error)
-    return checked
+            found.append(error)
+    return found
 
 
-def check_size(item: Any, size: int, index: int | None = None) -> None:
+def check_size(item: Any, size: int) -> None:
     """Refuse an item of more than 64 KiB, out of a body of `size` bytes.
 
     Raises:
         RequestError: 413 `too_large`.
     """
     if size > MAX_ITEM and len(json.dumps(item, ensure_ascii=False).encode()) > MAX_ITEM:
-        raise RequestError(413, "too_large", f"An event is larger than {MAX_ITEM} bytes.", event_index=index)
+        raise RequestError(413, "too_large", f"An event is larger than {MAX_ITEM} bytes.")

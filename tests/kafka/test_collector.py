@@ -155,14 +155,14 @@ def test_what_the_client_sends_arrives_once(tmp_path: Path, bus: Bus) -> None:
 async def test_a_broken_producer_is_replaced(bus: Bus) -> None:
     log = KafkaLog(bus, "collector")
     async with log.running():
-        await log.append([thumbs("e1")])
+        await log.append(log.seal([thumbs("e1")]))
         broken = log._line
         assert broken is not None
         broken.give_up()  # what an idempotent producer that lost its place comes to
         with pytest.raises(UnavailableError):
-            await log.append([thumbs("e2")])
+            await log.append(log.seal([thumbs("e2")]))
         await asyncio.to_thread(broken.join, 10)
-        await log.append([thumbs("e2")])
+        await log.append(log.seal([thumbs("e2")]))
     assert sorted(await asyncio.to_thread(stored, bus, FEEDBACK)) == ["e1", "e2"]
 
 

@@ -15,6 +15,7 @@ import httpx
 from schemas.events import Event
 from services.collector.app import create_app
 from services.collector.settings import CollectorSettings
+from shared.envelope import Sealed, seal
 from shared.errors import UnavailableError
 from shared.identity import Keyring
 from shared.log import Kept
@@ -52,10 +53,13 @@ class Memory:
     async def running(self) -> AsyncIterator[None]:
         yield
 
-    async def append(self, events: Sequence[Event]) -> Kept:
+    def seal(self, events: Sequence[Event]) -> list[Sealed]:
+        return [Sealed(event, seal(event)) for event in events]
+
+    async def append(self, sealed: Sequence[Sealed]) -> Kept:
         if not self.ready:
             raise UnavailableError("The log is away.")
-        self.events.extend(events)
+        self.events.extend(one.event for one in sealed)
         return Kept()
 
 

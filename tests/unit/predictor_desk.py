@@ -20,6 +20,7 @@ from services.predictor.app import Desk, create_app
 from services.predictor.batching import Batcher
 from services.predictor.serving import Answer, Serving
 from shared.artifacts import ArtifactStore
+from shared.envelope import Sealed, seal
 from shared.errors import UnavailableError
 from shared.identity import Keyring
 from shared.log import Kept
@@ -85,10 +86,13 @@ class Memory:
     async def running(self) -> AsyncIterator[None]:
         yield
 
-    async def append(self, events: Sequence[Event]) -> Kept:
+    def seal(self, events: Sequence[Event]) -> list[Sealed]:
+        return [Sealed(event, seal(event)) for event in events]
+
+    async def append(self, sealed: Sequence[Sealed]) -> Kept:
         if not self.ready:
             raise UnavailableError("The log is away.")
-        self.events += [event for event in events if isinstance(event, PredictionServed)]
+        self.events += [one.event for one in sealed if isinstance(one.event, PredictionServed)]
         return Kept()
 
 

@@ -26,11 +26,12 @@ import pytest
 import uvicorn
 from starlette.types import ASGIApp
 
-from schemas.events import Event, EventQuarantined, FeedbackReceived, in_utc
+from schemas.events import EventQuarantined, FeedbackReceived, in_utc
 from services.collector.app import create_app
 from services.collector.durable import DurableLog
 from services.collector.settings import CollectorSettings
 from services.collector.spool import Spool
+from shared.envelope import Sealed
 from shared.http.body import MAX_BODY
 from shared.http.server import configured, listen
 from shared.http.wire import MAX_HEAD, Wire
@@ -407,10 +408,10 @@ class Held(Memory):
         super().__init__()
         self.asked, self.go_on = threading.Event(), threading.Event()
 
-    async def append(self, events: Sequence[Event]) -> Kept:
+    async def append(self, sealed: Sequence[Sealed]) -> Kept:
         self.asked.set()
         await asyncio.to_thread(self.go_on.wait, WAIT_S)
-        return await super().append(events)
+        return await super().append(sealed)
 
 
 def test_row_39_who_leaves_before_the_answer_may_ask_again(keys: Keys) -> None:

@@ -25,8 +25,8 @@ async def test_what_an_erased_user_said_is_not_kept_for_a_broker_that_is_away(tm
     async with log.running():
         for user in ("ann", "bob"):
             said = CommentBody(prediction_id="p1", kind="comment", value=f"the words of {user}", user=user)
-            assert (await log.append([to_event(said, origin)])).where == "spool"
-        assert (await log.append([to_event(ErasureBody(user="ann"), origin)])).where == "spool"
+            assert (await log.append(log.seal([to_event(said, origin)]))).where == "spool"
+        assert (await log.append(log.seal([to_event(ErasureBody(user="ann"), origin)]))).where == "spool"
         left = [(entry.record.topic.name, entry.record.value is None) for entry in await spool.head(10)]
         on_disk = bytes_in(tmp_path)
     assert left == [("feedback.v1", True), ("feedback.v1", False), ("erasures.v1", False)]  # ann's says nothing more

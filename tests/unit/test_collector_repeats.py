@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Sequence
 import httpx
 import pytest
 
-from schemas.events import Event, FeedbackReceived
+from schemas.events import FeedbackReceived
 from services.collector.app import create_app
 from services.collector.window import Window
+from shared.envelope import Sealed
 from shared.http.validation import MAX_ITEM
 from shared.ids import namespaced
 from shared.log import Kept
@@ -76,10 +77,10 @@ class Slow(Memory):
         super().__init__()
         self.asked, self.durable = asyncio.Queue[None](), asyncio.Event()
 
-    async def append(self, events: Sequence[Event]) -> Kept:
+    async def append(self, sealed: Sequence[Sealed]) -> Kept:
         self.asked.put_nowait(None)
         await self.durable.wait()
-        return await super().append(events)
+        return await super().append(sealed)
 
 
 @contextlib.asynccontextmanager

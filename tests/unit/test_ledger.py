@@ -20,6 +20,7 @@ from services.recorder.accounting import Arrivals
 from services.recorder.batch import Batch, record
 from services.recorder.digest import digest
 from shared.audit import AuditedLog, Counts
+from shared.envelope import Sealed, seal
 from shared.errors import UnconfirmedError
 from shared.ledger import GRACE, MINUTE, SPOOL_PATIENCE, imbalance
 from shared.log import Kept
@@ -182,11 +183,14 @@ class Memory:
     async def running(self) -> AsyncIterator[None]:
         yield
 
-    async def append(self, events: Sequence[Event]) -> Kept:
+    def seal(self, events: Sequence[Event]) -> list[Sealed]:
+        return [Sealed(event, seal(event)) for event in events]
+
+    async def append(self, sealed: Sequence[Sealed]) -> Kept:
         if self.away:
             raise UnconfirmedError("away")
-        self.kept += events
-        if any(isinstance(event, EventsCounted) for event in events):
+        self.kept += [one.event for one in sealed]
+        if any(isinstance(one.event, EventsCounted) for one in sealed):
             self.told.set()
         return Kept()
 
@@ -201,13 +205,13 @@ def test_a_process_says_what_it_accepted_and_what_it_cannot_know() -> None:
     async def serve() -> None:
         log = AuditedLog(memory, Counts(WHO, "collector"), every_s=0.01)
         async with log.running():
-            await log.append([asked(1), asked(2)])
+            await log.append(log.seal([asked(1), asked(2)]))
             memory.away = True
             with pytest.raises(UnconfirmedError):
-                await log.append([asked(3)])
+                await log.append(log.seal([asked(3)]))
             memory.away = False
             await asyncio.wait_for(memory.told.wait(), 5)
-            await log.append([asked(4)])  # the last word is said at the end, whatever the clock says
+            await log.append(log.seal([asked(4)]))  # the last word is said at the end, whatever the clock says
 
     asyncio.run(serve())
     assert counts(memory)[-1] == (3, 1)
@@ -220,7 +224,7 @@ def test_counts_that_could_not_be_said_are_said_later() -> None:
     async def outage() -> None:
         log = AuditedLog(memory, Counts(WHO, "collector"), every_s=0.001)
         async with log.running():
-            await log.append([asked(1)])
+            await log.append(log.seal([asked(1)]))
             memory.away = True
             for _ in range(5):
                 await asyncio.sleep(0.002)

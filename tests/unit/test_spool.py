@@ -6,7 +6,6 @@ import asyncio
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,7 +90,7 @@ async def test_no_byte_of_an_erased_user_stays(tmp_path: Path) -> None:
         assert gone not in bytes_on_disk(path)
     left = [entry.record for entry in await spool.head(100)]
     assert left[1::2] == [record(number, b"halibut") for number in range(50)]
-    assert left[0::2] == [replace(record(number), value=None) for number in range(50)]  # they arrive, and say nothing
+    assert left[0::2] == [record(number)._replace(value=None) for number in range(50)]  # they arrive, and say nothing
     await spool.close()
 
 
