@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from faust import Worker
-
-from services.aggregator.app import create
+from services.aggregator.changelogs import Changelogs
 from services.aggregator.settings import AggregatorSettings
-from services.aggregator.topics import APP, INTERNAL
+from services.aggregator.topics import APP, CHANGELOGS, INTERNAL
 from shared.errors import FatalError
 from shared.kafka import Bus
 from shared.observe import running
@@ -25,7 +23,13 @@ def main() -> None:
         bus.await_topics(stopping, INTERNAL)
         if stopping.is_set():
             return
-        aggregator = create(bus, settings, policies, pulse)
+        changelogs = Changelogs(bus, CHANGELOGS)
+
+        from faust import Worker  # after reading has begun: it takes seconds
+
+        from services.aggregator.app import create
+
+        aggregator = create(bus, settings, policies, pulse, changelogs.read())
         worker = Worker(aggregator.app, quiet=True, override_logging=False, redirect_stdouts=False)
         worker.spinner = None  # it would draw between the JSON lines
         worker.execute_from_commandline()

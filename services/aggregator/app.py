@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ import structlog
 
 from schemas.events import Event
 from services.aggregator.analyst import Analyst
+from services.aggregator.changelogs import Kept
 from services.aggregator.facts import read_fact
 from services.aggregator.join import Entry, Place
 from services.aggregator.joiner import Joiner
@@ -19,8 +20,9 @@ from services.aggregator.outbox import Outbox
 from services.aggregator.settings import AggregatorSettings
 from services.aggregator.shelf import Shelf
 from services.aggregator.slices import Slice
+from services.aggregator.tables import Table, Tables
 from services.aggregator.tally import Tally
-from services.aggregator.topics import APP, JOINS, LOOPS, OUTCOMES, SLICES
+from services.aggregator.topics import APP, CHANGELOGS, JOINS, LOOPS, OUTCOMES, SLICES, Changelog
 from services.aggregator.triggers import Loop
 from services.aggregator.turn import TURN_S, Aggregator, turn_regularly
 from shared.crash import crash_point
@@ -35,17 +37,19 @@ Handle = Callable[[Any], None]
 logger = structlog.get_logger()
 
 
-def create(bus: Bus, settings: AggregatorSettings, policies: PolicyFile, pulse: Pulse) -> Aggregator:
-    """Put the aggregator together; its topics must exist before it runs."""
+def create(
+    bus: Bus, settings: AggregatorSettings, policies: PolicyFile, pulse: Pulse, kept: Mapping[str, Kept]
+) -> Aggregator:
+    """Put the aggregator together; its topics must exist before it runs. `kept` is what its changelogs hold."""
     app = _faust_app(bus, settings)
-    joins_table = _table(app, JOINS, FEEDBACK.partitions)
-    joins = Shelf(joins_table, Entry)
-    loops = Shelf(_table(app, LOOPS, OUTCOMES.partitions), Loop)
-    slices = Shelf(_table(app, SLICES, OUTCOMES.partitions), Slice)
+    tables = {topic.table: _table(app, bus, topic, kept) for topic in CHANGELOGS}
+    joins = Shelf(tables[JOINS], Entry)
+    loops = Shelf(tables[LOOPS], Loop)
+    slices = Shelf(tables[SLICES], Slice)
     outbox = Outbox(bus, _sender(app))
     joiner = Joiner(joins, settings.join_entries // FEEDBACK.partitions, outbox.tell)
     analyst = Analyst(loops, Tally(slices, policies, outbox.emit), policies, outbox.emit)
-    aggregator = Aggregator(app, bus, outbox, joiner, analyst, joins, loops, slices, joins_table, pulse)
+    aggregator = Aggregator(app, bus, outbox, joiner, analyst, joins, loops, slices, tables[JOINS], pulse)
     _listen(aggregator)
     turn_regularly(aggregator)
     return aggregator
@@ -59,6 +63,8 @@ def _faust_app(bus: Bus, settings: AggregatorSettings) -> faust.App:
         datadir=str(settings.data_dir),
         key_serializer="raw",
         value_serializer="raw",
+        Table=Table,
+        TableManager=Tables,
         consumer_group_instance_id=bus.member(APP),
         processing_guarantee="at_least_once",
         producer_acks=-1,
@@ -74,8 +80,12 @@ def _faust_app(bus: Bus, settings: AggregatorSettings) -> faust.App:
     )
 
 
-def _table(app: faust.App, name: str, partitions: int) -> Any:
-    return app.Table(name, key_type=bytes, value_type=bytes, partitions=partitions)
+def _table(app: faust.App, bus: Bus, topic: Changelog, kept: Mapping[str, Kept]) -> Table:
+    table = app.Table(topic.table, key_type=bytes, value_type=bytes, partitions=topic.partitions)
+    assert isinstance(table, Table)  # as the app is told
+    if found := kept.get(bus.name(topic)):
+        table.begin(found)
+    return table
 
 
 def _channel(app: faust.App, name: str) -> Any:

@@ -7,7 +7,13 @@ from collections.abc import Callable
 from schemas.events import FeedbackReceived, ModelStateChanged, PredictionServed, ReviewDecided
 from services.aggregator.facts import Crowned, Fact, Reviewed
 from services.aggregator.join import Entry, Expiry, Place, join_feedback, join_prediction
-from services.aggregator.shelf import Shelf
+from services.aggregator.shelf import Home, Shelf
+
+
+class Aged(Home):
+    """What decides when an entry goes."""
+
+    at: float
 
 
 class Joiner:
@@ -56,15 +62,14 @@ class Joiner:
     def recover(self) -> None:
         """Order what the table holds by age, after partitions were assigned."""
         self._expiries.clear()
-        entries = sorted(self._joins.items(), key=lambda item: item[1].at)
-        for key, entry in entries:
-            self._expire(key, entry)
+        for key, aged in sorted(self._joins.glance(Aged), key=lambda item: item[1].at):
+            self._expire(key, aged)
 
     def _keep(self, key: str, entry: Entry) -> None:
         self._joins.put(key, entry)
         self._expire(key, entry)
 
-    def _expire(self, key: str, entry: Entry) -> None:
+    def _expire(self, key: str, entry: Entry | Aged) -> None:
         expiry = self._expiries.setdefault(entry.partition, Expiry(self._limit))
         for old in expiry.add(key, entry.at):
             self._joins.remove(old, entry.partition)

@@ -32,6 +32,11 @@ class Changelog(Topic):
             "min.cleanable.dirty.ratio": "0.2",
         }
 
+    @property
+    def table(self) -> str:
+        """The table behind which it is."""
+        return self.name.removeprefix(f"{APP}-").removesuffix("-changelog")
+
 
 def _changelog(table: str, key: str, partitions: int, days: int | None = None) -> Changelog:
     return Changelog(f"{APP}-{table}-changelog", key, partitions, days, (), (APP,))
@@ -41,9 +46,9 @@ def _changelog(table: str, key: str, partitions: int, days: int | None = None) -
 # meets in one partition. A day is enough: the offsets of a reader that was away longer are the log's, not this one's.
 OUTCOMES = Topic("aggregator-outcomes.v1", "model", VERDICTS.partitions, 1, (), (APP,))
 
-INTERNAL: tuple[Topic, ...] = (
-    OUTCOMES,
+CHANGELOGS = (
     _changelog(JOINS, "prediction_id", FEEDBACK.partitions, days=2),  # an entry waits for a day (join.DAY_S)
     _changelog(LOOPS, "model", OUTCOMES.partitions),
     _changelog(SLICES, "model|slice", OUTCOMES.partitions),
 )
+INTERNAL: tuple[Topic, ...] = (OUTCOMES, *CHANGELOGS)

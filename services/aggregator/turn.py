@@ -93,9 +93,9 @@ def _recover(aggregator: Aggregator) -> None:
         owned.setdefault(part.topic, set()).add(part.partition)
     by_prediction = owned.get(aggregator.bus.name(FEEDBACK), set())
     by_model = owned.get(aggregator.bus.name(OUTCOMES), set())
-    aggregator.joins.keep_only(by_prediction)
-    aggregator.loops.keep_only(by_model)
-    aggregator.slices.keep_only(by_model)
+    aggregator.joins.keep_only(by_prediction, FEEDBACK.partitions)
+    aggregator.loops.keep_only(by_model, OUTCOMES.partitions)
+    aggregator.slices.keep_only(by_model, OUTCOMES.partitions)
     aggregator.joiner.recover()
     aggregator.analyst.recover()
 
