@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from schemas.events import Event
 from shared import letters
 from shared.envelope import Headers, Outgoing, seal
 from shared.errors import UnavailableError
-from shared.observe import DEAD_LETTERED
+from shared.observe import DEAD_LETTERED, Pulse
 from shared.settings import Platform
 from shared.topics import TOPICS, Topic
 
@@ -126,8 +126,12 @@ class Bus:
         finally:
             producer.close(timeout=ACK_TIMEOUT_S)
 
-    def consumer(self, service: str, topics: tuple[Topic, ...], **options: Any) -> KafkaConsumer:
+    def consumer(
+        self, service: str, topics: tuple[Topic, ...], pulse: Pulse | None = None, **options: Any
+    ) -> KafkaConsumer:
         """A member of the service's group, without auto-commit, from the earliest record on.
+
+        It tells the pulse that it is ready when it gets partitions, which is in the midst of its first poll.
 
         Values and keys are bytes. Partitions and offsets are the caller's to commit.
 
@@ -135,7 +139,6 @@ class Bus:
             UnavailableError: the broker does not lead all partitions of the topics.
         """
         consumer = KafkaConsumer(
-            *[self.name(topic) for topic in topics],
             bootstrap_servers=self.servers,
             group_id=self.group(service),
             group_instance_id=self.member(service),
@@ -146,6 +149,7 @@ class Bus:
             reconnect_backoff_max_ms=RECONNECT_MS,
             **options,
         )
+        consumer.subscribe([self.name(topic) for topic in topics], listener=_Assigned(pulse) if pulse else None)
         _await_partitions(consumer, {self.name(topic): topic.partitions for topic in topics})
         return consumer
 
@@ -166,6 +170,19 @@ class Bus:
             yield Follower(consumer, parts)
         finally:
             consumer.close()
+
+
+@dataclass(frozen=True)
+class _Assigned(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
+    """Tells at once that there are partitions; that there are none, the worker's loop sees."""
+
+    pulse: Pulse
+
+    def on_partitions_assigned(self, assigned: list[TopicPartition]) -> None:
+        self.pulse.ready = self.pulse.ready or bool(assigned)
+
+    def on_partitions_revoked(self, revoked: list[TopicPartition]) -> None:
+        pass
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 
 from services.evaluator.history import History
+from services.evaluator.scoring import Scorer
 from services.evaluator.settings import EvaluatorSettings
+from services.evaluator.worker import Worker
 from shared.artifacts import ArtifactStore
 from shared.errors import FatalError
 from shared.kafka import Bus
+from shared.lm import loading
 from shared.observe import running
 from shared.policy import read_policy
 from shared.settings import Platform, load
@@ -22,15 +25,9 @@ def main() -> None:
     policies = read_policy(platform.policy_file)
     bus = Bus.of(platform)
     with running("evaluator", settings.host, settings.port) as (pulse, stopping):
-        import torch  # after the probes answer: it takes seconds
-
-        from services.evaluator.scoring import Scorer
-        from services.evaluator.worker import Worker
-
-        if settings.threads:
-            torch.set_num_threads(settings.threads)
+        loading.begin("scipy.stats")  # for the gate
         bus.await_topics(stopping)
-        consumer = bus.consumer("evaluator", (CANDIDATES,), max_poll_records=1)
+        consumer = bus.consumer("evaluator", (CANDIDATES,), pulse, max_poll_records=1)
         with bus.publisher() as publisher, bus.follower(VERDICTS, MODELS) as decided:
             worker = Worker(
                 consumer=consumer,
@@ -38,7 +35,7 @@ def main() -> None:
                 decided=decided,
                 history=History(),
                 engine=open_database(platform.database_url),
-                scorer=Scorer(ArtifactStore(platform.artifacts_url)),
+                scorer=Scorer(ArtifactStore(platform.artifacts_url), settings.threads),
                 policies=policies,
                 pulse=pulse,
                 stopping=stopping,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from services.evaluator.evidence import Row
 from shared.artifacts import ArtifactStore
-from shared.lm.classifier import Classifier
+from shared.lm import loading
+
+if TYPE_CHECKING:
+    from shared.lm.classifier import Classifier
 
 
 class Scorer:
@@ -17,9 +20,10 @@ class Scorer:
     weights do not change.
     """
 
-    def __init__(self, artifacts: ArtifactStore) -> None:
-        """Start without a base; the first version brings it."""
+    def __init__(self, artifacts: ArtifactStore, threads: int = 0) -> None:
+        """Start without a base; the first version brings it. It computes on so many cores; 0 are all."""
         self._artifacts = artifacts
+        self._threads = threads
         self._classifiers: dict[str, Classifier] = {}
         self._answers: dict[str, dict[str, str]] = {}
 
@@ -56,5 +60,5 @@ class Scorer:
 
     def _classifier(self, base: str) -> Classifier:
         if base not in self._classifiers:
-            self._classifiers[base] = Classifier(base)
+            self._classifiers[base] = loading.classifier(base, self._threads)
         return self._classifiers[base]

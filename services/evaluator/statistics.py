@@ -10,11 +10,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, sqrt
+from statistics import NormalDist
 
-from scipy.stats import binom, norm
-
-ONE_SIDED_95 = float(norm.ppf(0.95))
-PASS_90 = float(norm.ppf(0.90))
+NORMAL = NormalDist()
+ONE_SIDED_95 = NORMAL.inv_cdf(0.95)
+PASS_90 = NORMAL.inv_cdf(0.90)
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,8 @@ def accuracy(right: Sequence[bool]) -> float | None:
 
 def exact_p(better: int, worse: int) -> float:
     """One-sided exact McNemar test: P(Bin(better + worse, ½) ≥ better), the chance of it if both are equally good."""
+    from scipy.stats import binom  # when first needed: nearly a second, which a restart need not wait for
+
     return float(binom.sf(better - 1, better + worse, 0.5))
 
 
@@ -108,6 +110,6 @@ def rows_to_decide(gains: int, losses: int, n: int, alpha: float, power: float) 
     gain, discordance = (gains - losses) / n, (gains + losses) / n
     if gain <= 0:
         return None
-    z_alpha, z_beta = norm.ppf(1 - alpha), norm.ppf(power)
+    z_alpha, z_beta = NORMAL.inv_cdf(1 - alpha), NORMAL.inv_cdf(power)
     needed = (z_alpha * sqrt(discordance) + z_beta * sqrt(max(0.0, discordance - gain**2))) ** 2 / gain**2
     return max(1, ceil(float(needed)) - n)

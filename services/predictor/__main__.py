@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import sys
 
+from services.predictor.app import Desk, create_app
+from services.predictor.batching import Batcher
+from services.predictor.follow import champions
+from services.predictor.serving import Serving
 from services.predictor.settings import PredictorSettings
+from shared.artifacts import ArtifactStore
 from shared.audit import audited
 from shared.errors import FatalError
 from shared.http.server import listen, serve
 from shared.identity import Keyring, read_secret
 from shared.kafka import Bus
+from shared.lm import loading
 from shared.log import KafkaLog
 from shared.observe import start_logging
 from shared.policy import read_policy
@@ -23,19 +29,9 @@ def main() -> None:
     policies = read_policy(platform.policy_file)
     keyring = Keyring(platform.keys_file, read_secret(platform.secret_file))
     listener = listen(settings.host, settings.port)
-
-    import torch  # after the port is ours: it takes seconds
-
-    from services.predictor.app import Desk, create_app
-    from services.predictor.batching import Batcher
-    from services.predictor.follow import champions
-    from services.predictor.serving import Serving
-    from shared.artifacts import ArtifactStore
-
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
+    loading.begin()
     bus = Bus.of(platform)
-    serving = Serving(ArtifactStore(platform.artifacts_url))
+    serving = Serving(ArtifactStore(platform.artifacts_url), settings.threads)
     desk = Desk(
         serving=serving,
         batcher=Batcher(serving, settings.max_batch, settings.max_queue),

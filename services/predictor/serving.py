@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
@@ -16,7 +17,10 @@ from schemas.events import LabelScore, ModelStateChanged
 from shared.artifacts import ArtifactStore
 from shared.crash import crash_point
 from shared.errors import LearnbackError, UnknownModelError
-from shared.lm.classifier import Classifier
+from shared.lm import loading
+
+if TYPE_CHECKING:
+    from shared.lm.classifier import Classifier
 
 SWAP_SECONDS = Histogram("learnback_swap_seconds", "From the news of a champion to its first answer", ["model"])
 SWAP_FAILED = Counter("learnback_swap_failed_total", "Champions that could not be loaded", ["model"])
@@ -42,9 +46,10 @@ class Answer:
 class Serving:
     """Champions in memory: one base model each, shared by all versions on it."""
 
-    def __init__(self, artifacts: ArtifactStore) -> None:
-        """Start empty; model states bring bases and versions."""
+    def __init__(self, artifacts: ArtifactStore, threads: int = 0) -> None:
+        """Start empty; model states bring bases and versions. They compute on so many cores; 0 are all."""
         self._artifacts = artifacts
+        self._threads = threads
         self._classifiers: dict[str, Classifier] = {}
         self._champions: dict[str, ModelStateChanged] = {}
 
@@ -92,5 +97,5 @@ class Serving:
         folder, _ = self._artifacts.get(f"versions/{state.version}", state.manifest_sha256)
         crash_point("predictor.after_download")
         if state.base not in self._classifiers:
-            self._classifiers[state.base] = Classifier(state.base)
+            self._classifiers[state.base] = loading.classifier(state.base, self._threads)
         self._classifiers[state.base].load(state.version, folder)

@@ -26,7 +26,7 @@ def main() -> None:
     bus = Bus.of(platform)
     with running("trainer", settings.host, settings.port) as (pulse, stopping):
         bus.await_topics(stopping)
-        consumer = bus.consumer("trainer", (TRAINING_REQUESTS,), max_poll_records=1)
+        consumer = bus.consumer("trainer", (TRAINING_REQUESTS,), pulse, max_poll_records=1)
         with bus.publisher() as publisher:
             desk = Desk(
                 open_database(platform.database_url),

@@ -27,6 +27,7 @@ from shared.lm.bases import locate
 
 MAX_TOKENS = 128  # MiniLM was trained on 128; longer inputs are cut, as sentence-transformers does
 EMBED_BATCH = 64  # on two cores throughput is flat from 32 to 128; 64 keeps a swap's wait short
+PROBE_ROWS = 256  # tokens through one linear map: all of the model would take 0.6 s of a restart
 PROBES = 5  # the best of so many: the first pays for warm-up, others may have lost the core to a neighbour
 _LAYER = re.compile(r"\blayers?\.(\d+)\.")
 _CONFIG_KEYS = {"peft_type", "r", "lora_alpha", "target_modules"}
@@ -54,7 +55,6 @@ class Encoder:
             int(found[1]) for name, _ in self._model.named_modules() if (found := _LAYER.search(name + "."))
         )
         self._adapters: set[str] = set()
-        self.bf16 = False
         self.bf16 = self._bf16_pays()
 
     def create(self, adapter: str, rank: int, layers: int) -> None:
@@ -169,13 +169,16 @@ class Encoder:
 
     def _bf16_pays(self) -> bool:
         """Whether bfloat16 is faster here: without avx512_bf16 or AMX it is slower than float32 (pytorch#86550)."""
-        batch = [[1] * 16] * 16
+        linear = max(
+            (one for one in self._model.modules() if type(one) is nn.Linear), key=lambda one: one.weight.numel()
+        )
+        rows = torch.ones(PROBE_ROWS, linear.in_features)
         seconds = {False: float("inf"), True: float("inf")}
-        for self.bf16 in (False, True) * PROBES:
+        for bf16 in (False, True) * PROBES:
             start = time.perf_counter()
-            with torch.inference_mode():
-                self.forward(batch)
-            seconds[self.bf16] = min(seconds[self.bf16], time.perf_counter() - start)
+            with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
+                linear(rows)
+            seconds[bf16] = min(seconds[bf16], time.perf_counter() - start)
         return seconds[True] < seconds[False]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from schemas.events import FeedbackReceived, PredictionServed, TrainingRequested
 from shared.envelope import unseal
 from shared.errors import InvalidEventError
 from shared.kafka import Bus
+from shared.observe import Pulse
 from shared.topics import DEAD_LETTERS, FEEDBACK, PREDICTIONS, TOPICS, TRAINING_REQUESTS
 from tests.unit.events import EXAMPLES
 
@@ -121,3 +123,15 @@ def test_a_broker_that_is_away_is_one_sentence() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE_S)
     sentence = r"UnavailableError: Kafka at 127\.0\.0\.1:1 did not create the topics \(\w+\)\. Is it running\?$"
     assert re.search(sentence, done.stderr.strip())
+
+
+def test_a_worker_is_ready_when_it_has_partitions(bus: Bus) -> None:
+    bus.create_topics()
+    pulse = Pulse()
+    with contextlib.closing(bus.consumer("tester", (TRAINING_REQUESTS,), pulse)) as consumer:
+        assert not pulse.ready
+        deadline = time.monotonic() + DEADLINE_S
+        while not consumer.assignment():
+            assert time.monotonic() < deadline
+            consumer.poll(timeout_ms=300)
+        assert pulse.ready

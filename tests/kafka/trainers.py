@@ -32,7 +32,7 @@ ANCHORS = [("where did the courier leave it", "parcel")]
 @contextmanager
 def trainer(stage: Stage, **options: int) -> Iterator[Worker]:
     """A trainer's loop in a thread of the test."""
-    consumer = stage.bus.consumer("trainer", (TRAINING_REQUESTS,), max_poll_records=1, **options)
+    consumer = stage.bus.consumer("trainer", (TRAINING_REQUESTS,), None, max_poll_records=1, **options)
     with stage.bus.publisher() as publisher:
         desk = Desk(stage.database.engine, stage.policies, lambda: read_states(stage.bus), snapshots(stage))
         one = Worker(
