@@ -12,8 +12,12 @@ from pathlib import Path
 import psutil
 
 from bench.__main__ import benches
+from bench.recovery import Recovery, figures_of
 from bench.report import Figure, Report, at_least, at_most
 from bench.stage import program
+from bench.witnesses import WITNESSES
+from local.layout import Ports, RunFolder
+from local.programs import stages
 
 
 def test_a_bar_that_does_not_hold_is_told() -> None:
@@ -47,6 +51,20 @@ def test_the_json_says_how_to_repeat_it(tmp_path: Path) -> None:
 def test_a_bench_is_a_module_that_measures() -> None:
     assert "report" not in benches()
     assert "stage" not in benches()
+
+
+def test_every_program_of_an_installation_has_a_witness_of_its_recovery(tmp_path: Path) -> None:
+    programs = {one.name for stage in stages(RunFolder(tmp_path), Ports()) for one in stage.programs}
+    assert set(WITNESSES) == programs
+
+
+def test_a_program_that_is_back_too_late_breaks_its_bar() -> None:
+    seconds = [Recovery(1.0, late) for late in (2.5, 3.0, 9.0)]
+    told = {name: figures_of(name, seconds)[0] for name in WITNESSES}
+    assert {name for name, figure in told.items() if not figure.holds} == {"collector"}
+    assert {(figure.value, figure.spread) for figure in told.values()} == {(3.0, (2.5, 9.0))}
+    assert not figures_of("recorder", [Recovery(1.0, 5.1)])[0].holds
+    assert not figures_of("kafka", [Recovery(1.0, 15.1)])[0].holds
 
 
 def test_nothing_stays_behind(tmp_path: Path) -> None:
