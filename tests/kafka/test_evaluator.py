@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +14,6 @@ from shared.kafka import Bus
 from shared.policy import Gate, Policy, PolicyFile
 from shared.text import example_id
 from shared.topics import CANDIDATES
-from tests.conftest import free_port
 from tests.kafka.evaluators import (
     ASKED,
     answer,
@@ -27,6 +23,7 @@ from tests.kafka.evaluators import (
     evaluator,
     first,
     judged,
+    process,
     rewrite,
     serve,
     variant,
@@ -184,21 +181,27 @@ def test_the_tests_of_a_reign_are_counted_across_restarts_and_then_a_person_must
 
 def test_an_evaluator_as_its_users_run_it(stage: Stage) -> None:
     v0 = first(stage)
-    settings = {
-        "LEARNBACK_KAFKA_BOOTSTRAP_SERVERS": stage.bus.servers,
-        "LEARNBACK_TOPIC_PREFIX": stage.bus.prefix,
-        "LEARNBACK_DATABASE_URL": str(stage.database.engine.url),
-        "LEARNBACK_ARTIFACTS_URL": f"file://{stage.folder}/artifacts",
-        "LEARNBACK_POLICY_FILE": f"{stage.folder}/learnback.toml",
-        "LEARNBACK_EVALUATOR_PORT": str(free_port()),
-        "LEARNBACK_EVALUATOR_THREADS": "1",
-    }
-    command = [sys.executable, "-m", "services.evaluator"]
-    with subprocess.Popen(command, env=os.environ | settings) as running:
-        try:
-            assert judged(stage, v0).outcome == "promote"
-            until(lambda: stage.of(ModelStateChanged))
-            running.send_signal(signal.SIGTERM)
-            assert running.wait(30) == 0
-        finally:
-            running.kill()
+    with process(stage) as running:
+        assert judged(stage, v0).outcome == "promote"
+        until(lambda: stage.of(ModelStateChanged))
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(30) == 0
+
+
+def test_a_candidate_that_kills_the_evaluator_three_times_is_refused(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deadly = first(stage)
+    stage.publish(candidate(deadly))
+    monkeypatch.setenv("LEARNBACK_INSTANCE", "one")  # whose partitions are its successor's at once
+    with monkeypatch.context() as dying:
+        dying.setenv("LEARNBACK_CRASH_AT", "evaluator.after_eval")
+        for _ in range(3):
+            with process(stage) as victim:
+                assert victim.wait(60) == -signal.SIGKILL
+    with process(stage):
+        refused = verdict_on(stage, deadly)
+        nothing_new(stage, deadly)
+    assert (refused.outcome, refused.reason) == ("reject", "The evaluator died of it 3 times.")
+    assert stage.dead_letters() == [("evaluator", "crash_loop", 0)]
+    assert stage.of(ModelStateChanged) == []
