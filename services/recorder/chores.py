@@ -1,7 +1,9 @@
 """What the recorder does between two batches: puts overdue orphans aside, and sees to it that erased bytes are gone.
 
-A deleted row's bytes are overwritten at once (`secure_delete`), but copies stay in SQLite's write-ahead log until it is
-cut, and a letter that was taken back stays in Kafka's newest segment until something is written after it.
+A deleted row's bytes are overwritten at once (`secure_delete`). But where SQLite moved a row from one page to another
+while the table grew, its old copy stays in the page's unused part until `VACUUM` writes the file anew; what is deleted
+stays in the write-ahead log until it is cut; and a letter that was taken back stays in Kafka's newest segment until
+something is written after it.
 """
 
 from __future__ import annotations
@@ -16,13 +18,14 @@ from services.recorder import orphans
 from shared.kafka import Publisher
 from shared.letters import tombstone
 from shared.observe import DEAD_LETTERED
-from shared.tables import Erasure
+from shared.tables import Receipt
 from shared.topics import DEAD_LETTERS, QUARANTINE
 
 ROLL_AFTER_S = (
     7.0,
     20.0,
 )  # what is written 5 s after a segment began closes it; the second is for a slow one
+VACUUM_AFTER_S = 5.0  # erasures come in groups, as one person's in several apps
 ROLL = "roll"  # the key of a record that says nothing
 
 
@@ -34,17 +37,18 @@ class Chores:
     publisher: Publisher
     patience: timedelta
     rolls: list[float] = field(default_factory=list)
+    vacuum_at: float | None = None
     to_cut: bool = False
 
     def at_start(self) -> None:
         """Finish what an erasure before a crash may have left undone."""
-        with self.engine.connect() as connection:
-            if connection.execute(select(func.count()).select_from(Erasure)).scalar_one():
-                self.after_erasure()
+        if self._receipts():
+            self.after_erasure()
 
     def after_erasure(self) -> None:
         """Somebody was erased a moment ago."""
-        self.to_cut = self.engine.dialect.name == "sqlite"
+        if self.engine.dialect.name == "sqlite":
+            self.vacuum_at = self.vacuum_at or time.monotonic() + VACUUM_AFTER_S
         self.rolls = [time.monotonic() + after for after in ROLL_AFTER_S]
 
     def turn(self, newest: datetime | None, caught_up: bool) -> None:
@@ -55,6 +59,9 @@ class Chores:
         """
         if newest is not None and caught_up:
             self._put_orphans_aside(newest)
+        if self.vacuum_at is not None and time.monotonic() >= self.vacuum_at:
+            self._vacuum()
+            self.vacuum_at, self.to_cut = None, True
         if self.to_cut:
             self.to_cut = not self._cut()
         if self.rolls and time.monotonic() >= self.rolls[0]:
@@ -68,6 +75,23 @@ class Chores:
         if out:
             self.publisher.send(*out)
             DEAD_LETTERED.labels("recorder", orphans.ORPHAN).inc(len(out))
+
+    def _receipts(self) -> int:
+        with self.engine.connect() as connection:
+            return connection.execute(select(func.count()).select_from(Receipt)).scalar_one()
+
+    def _vacuum(self) -> None:
+        """Write the file anew, unless no erasure came since it was: a crash must not make each start do it."""
+        receipts = self._receipts()
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            if connection.exec_driver_sql("PRAGMA user_version").scalar_one() == receipts:
+                return
+            connection.exec_driver_sql("PRAGMA temp_store=FILE")  # the new file is as large as the old one
+            try:
+                connection.exec_driver_sql("VACUUM")
+            finally:
+                connection.exec_driver_sql("PRAGMA temp_store=MEMORY")
+            connection.exec_driver_sql(f"PRAGMA user_version={receipts}")
 
     def _cut(self) -> bool:
         """Empty the write-ahead log; False while a reader still needs it."""

@@ -15,10 +15,10 @@ from local.demo.play import add_model
 from local.demo.story import HELP_DESK, Story, read_story, write_rows
 from local.layout import Ports, RunFolder, run_folder
 from local.supervise import running
+from nemesis.installation import free_ports
 from shared.datasets import Row
 from shared.identity import Keyring, read_secret
 from shared.tables import open_database
-from tests.conftest import free_port
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "clinc150"  # beside the project, where there is one
 LABELS, TEXTS = 12, 100
@@ -81,8 +81,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """Everything started, until the last journey is over."""
     run = run_folder(tmp_path_factory.mktemp("run"))
     (run.root / "learnback.toml").write_text(POLICY, "utf-8")
-    names = [name.removesuffix("_port") for name in Ports.model_fields]
-    ports = Ports.model_validate({f"{name}_port": free_port(2 if name == "kafka" else 1) for name in names})
+    ports = free_ports()
     with running(run, ports, {"LEARNBACK_POLICY_FILE": str(run.root / "learnback.toml")}) as stack:
         stack.wait_ready()
         engine = open_database(run.database_url)
