@@ -37,7 +37,7 @@ def main() -> None:
     except KafkaError as error:
         click.echo(
             f"Kafka does not answer ({type(error).__name__}). Is it running at the address that"
-            " LEARNBACK_KAFKA_BOOTSTRAP_SERVERS names?",
+            " LEARNBACK_KAFKA_BOOTSTRAP_SERVERS names, and are the topics there (learnback topics create)?",
             err=True,
         )
     sys.exit(1)

@@ -57,7 +57,7 @@ def list_(reason: str | None, service: str | None, topic: str | None) -> None:
 @click.argument("letter_id")
 @click.option("--payload", is_flag=True, help="Print the record's bytes too: they are a user's words.")
 def show(letter_id: str, payload: bool) -> None:
-    """Show where the record LETTER_ID came from and why it was put aside."""
+    """Show where a record came from, and why it is here. LETTER_ID is as `dlq list` says."""
     letter = _find(shelved(Bus.of(load(Platform))), letter_id).letter
     told = {
         "id": letter.id,

@@ -53,7 +53,7 @@ def add(
     key_file: Path,
     no_wait: bool,
 ) -> None:
-    """Train the first version of the model NAME from examples, and let it serve."""
+    """Train the first version of a model from examples, and let it serve. NAME is what it will be called."""
     _check_name(name)
     platform, console = load(Platform), Console()
     bus = Bus.of(platform)

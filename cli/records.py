@@ -6,7 +6,7 @@ import time
 
 import click
 from rich.console import Console
-from sqlalchemy import inspect
+from sqlalchemy import Engine, inspect
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from cli.progress import LiveBar
@@ -24,8 +24,8 @@ from shared.topics import TOPICS, Topic
 @click.command()
 @click.option("--database", help="SQLAlchemy URL; the live database when not given.")
 def digest(database: str | None) -> None:
-    """Print the digest of all that was recorded: equal databases have equal digests."""
-    engine = open_database(database or load(Platform).database_url)
+    """Print the digest of all that was recorded. Equal databases have equal digests."""
+    engine = _opened(database or load(Platform).database_url)
     try:
         if not inspect(engine).has_table(str(Consumed.__tablename__)):
             raise BadInputError("no_tables", "The recorder has made no tables in this database yet.")
@@ -40,12 +40,9 @@ def digest(database: str | None) -> None:
 @click.option("--into", required=True, help="SQLAlchemy URL of an empty database, as sqlite:///replayed.db.")
 @click.option("--from-topics", help="Only these topics, comma separated, as predictions.v1,feedback.v1.")
 def replay(into: str, from_topics: str | None) -> None:
-    """Rebuild a database from the log, up to where it ends now, and print its digest. Publishes nothing."""
+    """Rebuild a database from the log. Reads up to where it ends now, prints the digest, and publishes nothing."""
     platform, console = load(Platform), Console(stderr=True)
-    try:
-        engine = open_database(into, erases=True)
-    except ArgumentError:
-        raise BadInputError("wrong_url", f"{into!r} is no SQLAlchemy URL; one is sqlite:///replayed.db.") from None
+    engine = _opened(into, erases=True)
     started = time.monotonic()
     try:
         with LiveBar("replay", console, "reading the topics") as bar:
@@ -63,6 +60,13 @@ def replay(into: str, from_topics: str | None) -> None:
         raise _away(error) from None
     finally:
         engine.dispose()
+
+
+def _opened(url: str, erases: bool = False) -> Engine:
+    try:
+        return open_database(url, erases)
+    except ArgumentError:
+        raise BadInputError("wrong_url", "The database's address is no SQLAlchemy URL, as sqlite:///a.db.") from None
 
 
 def _topics(names: str | None) -> tuple[Topic, ...]:

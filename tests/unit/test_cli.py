@@ -143,6 +143,7 @@ def test_keys_need_the_secret_first() -> None:
             "A model's name is",
         ),
         (["keys", "create"], 2, "Usage: learnback keys create"),
+        (["digest", "--database", "learnback.db"], 1, "The database's address is no SQLAlchemy URL"),
     ],
 )
 def test_an_error_is_one_sentence_on_stderr(
