@@ -204,7 +204,7 @@ class EventsCounted(Event):
     instance: Id = Field(description="The process; each of its events carries it in the header `x-instance`.")
     bucket: Time = Field(description="Start of the minute in which the events occurred.")
     accepted: Annotated[int, Field(ge=0)] = Field(description="Events of this minute that are durable, until now.")
-    spooled: Annotated[int, Field(ge=0)] = Field(default=0, description="Those of them that still wait in its spool.")
+    spooled: Annotated[int, Field(ge=0)] = Field(default=0, description="Not told: counts wait behind what they count.")
     unresolved: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Events that were refused after they had been sent: they may arrive or not."
     )

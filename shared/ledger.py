@@ -12,31 +12,24 @@ from typing import Protocol
 
 MINUTE = timedelta(minutes=1)
 GRACE = timedelta(seconds=60)  # from ack to row takes about a second; a restart of Kafka or the recorder, some 15 s
-SPOOL_PATIENCE = timedelta(
-    hours=1
-)  # a spool is drained within a minute of Kafka's return; who is silent so long is gone
 
 
 class Counted(Protocol):
     """What is asked of a row of the ledger."""
 
     bucket: datetime
-    spooled: int
-    told_at: datetime | None
     missing: int
 
 
 def pending(row: Counted, now: datetime, read_until: datetime | None = None) -> int:
-    """How many of a row's missing events may still come: they are young, unread, or wait in a spool.
+    """How many of a row's missing events may still come: they are young, or unread.
+
+    What waits in a spool is not missing: the count of it waits there too, behind it.
 
     `read_until` is how far the recorder has read the log, when that is known and not now.
     """
-    if row.missing <= 0:
-        return 0
-    if (read_until or now) - row.bucket < MINUTE + GRACE:
-        return row.missing
-    waits = row.told_at is not None and now - row.told_at < SPOOL_PATIENCE
-    return min(row.missing, row.spooled) if waits else 0
+    is_young = (read_until or now) - row.bucket < MINUTE + GRACE
+    return max(0, row.missing) if is_young else 0
 
 
 def imbalance(rows: Iterable[Counted], now: datetime, read_until: datetime | None = None) -> int:

@@ -131,7 +131,7 @@ def _hear(row: LedgerRow, said: EventsCounted) -> None:
     """The newest word of a process is the whole truth."""
     row.accepted = max(row.accepted, said.accepted)
     if row.told_at is None or said.occurred_at >= row.told_at:
-        row.told_at, row.spooled, row.unresolved = said.occurred_at, said.spooled, said.unresolved
+        row.told_at, row.unresolved = said.occurred_at, said.unresolved
 
 
 def _count(row: LedgerRow, counts: Mapping[Outcome, int]) -> None:

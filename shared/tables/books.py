@@ -68,7 +68,6 @@ class LedgerRow(SQLModel, table=True):
     bucket: datetime = Field(sa_column=Column(UtcTime, primary_key=True))
     accepted: int = Field(default=0, description="What it said, the last time.")
     unresolved: int = Field(default=0, description="Refused after they were sent: they may have arrived.")
-    spooled: int = 0
     told_at: datetime | None = Field(default=None, sa_column=time_column(nullable=True))
     arrived: int = Field(default=0, description="Records read, but for those that its log sent twice.")
     stored: int = 0

@@ -62,7 +62,7 @@ EXAMPLES: tuple[Event, ...] = (
         body='{"kind": "emoji", "prediction_id": "p-1", "schema_version": 2}',
     ),
     _said(UserErased, user_key=KEY, requested_by="shop"),
-    _said(EventsCounted, instance="i-1", bucket=NOON, accepted=3, spooled=1),
+    _said(EventsCounted, instance="i-1", bucket=NOON, accepted=3, unresolved=1),
     _said(ErrorSliceUpdated, model=MODEL, slice="label=refund", bucket=NOON, bucket_seconds=60, judged=9, wrong=3),
     _said(DriftDetected, model=MODEL, slice="app=shop", rate_before=0.1, rate_after=0.3, detector="adwin"),
     _said(TrainingRequested, request_id="r-1", model=MODEL, trigger="examples", requested_by="aggregator"),

@@ -1,4 +1,4 @@
-"""An erasure while the broker is away: the user's words leave the disk at once, the erasure itself stays."""
+"""While the broker is away: erased words leave the disk at once, and a count waits behind what it counts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from services.collector.durable import DurableLog
 from services.collector.events import Origin, to_event
 from services.collector.requests import CommentBody, ErasureBody
 from services.collector.spool import Spool
+from shared.audit import audited
 from shared.kafka import Bus
 from shared.log import KafkaLog
+from shared.topics import AUDITS, FEEDBACK
 from tests.conftest import free_port
 
 
@@ -32,3 +34,19 @@ async def test_what_an_erased_user_said_is_not_kept_for_a_broker_that_is_away(tm
     assert left == [("feedback.v1", True), ("feedback.v1", False), ("erasures.v1", False)]  # ann's says nothing more
     assert b"the words of bob" in on_disk
     assert b"the words of ann" not in on_disk
+
+
+async def test_the_count_of_what_is_spooled_waits_behind_it(tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    kafka = KafkaLog(Bus(f"127.0.0.1:{free_port()}"), "collector", ack_timeout_s=0.2)
+    log = audited(DurableLog(kafka, Spool(path, 4 * 1024 * 1024)))
+    origin = Origin("shop", b"s" * 32, datetime.now(UTC))
+    async with log.running():
+        for number in range(3):
+            said = CommentBody(prediction_id=f"p{number}", kind="comment", value="words")
+            await log.append(log.seal([to_event(said, origin)]))
+    again = Spool(path, 4 * 1024 * 1024)
+    waiting = [entry.record.topic for entry in await again.head(10)]
+    await again.close()
+    assert waiting.count(FEEDBACK) == 3
+    assert waiting[-1] is AUDITS

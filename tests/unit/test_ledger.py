@@ -22,7 +22,7 @@ from services.recorder.digest import digest
 from shared.audit import AuditedLog, Counts
 from shared.envelope import Sealed, seal
 from shared.errors import UnconfirmedError
-from shared.ledger import GRACE, MINUTE, SPOOL_PATIENCE, imbalance
+from shared.ledger import GRACE, MINUTE, imbalance
 from shared.log import Kept
 from shared.tables import LedgerRow
 from tests.unit.recorder_story import ANN, NOON, Database, at, erased, said, served
@@ -31,7 +31,7 @@ WHO, OTHER = "collector-1", "collector-2"
 LATER = NOON + MINUTE + GRACE
 
 
-def counted(accepted: int, instance: str = WHO, *, when: float = 1, spooled: int = 0) -> EventsCounted:
+def counted(accepted: int, instance: str = WHO, *, when: float = 1, unresolved: int = 0) -> EventsCounted:
     return EventsCounted(
         event_id=f"n-{instance}-{accepted}-{when}",
         occurred_at=at(when),
@@ -39,7 +39,7 @@ def counted(accepted: int, instance: str = WHO, *, when: float = 1, spooled: int
         instance=instance,
         bucket=NOON,
         accepted=accepted,
-        spooled=spooled,
+        unresolved=unresolved,
     )
 
 
@@ -118,20 +118,11 @@ def test_every_way_that_an_event_can_end_is_counted() -> None:
     assert (row.arrived, row.missing) == (6, 0)
 
 
-def test_what_waits_in_a_spool_is_pending_until_its_owner_was_silent_too_long() -> None:
-    database = Database()
-    arrive(database, asked(1), counted(4, spooled=2))
-    assert balance(database) == 1  # three are missing, two of them wait
-    assert balance(database, NOON + SPOOL_PATIENCE + MINUTE) == 3
-    arrive(database, counted(4, when=2), asked(2), asked(3), asked(4))
-    assert balance(database) == 0
-
-
 def test_an_older_word_does_not_undo_a_newer_one() -> None:
     database = Database()
-    arrive(database, counted(5, when=9), counted(3, when=4, spooled=3))
+    arrive(database, counted(5, when=9), counted(3, when=4, unresolved=3))
     (row,) = database.rows(LedgerRow)
-    assert (row.accepted, row.spooled) == (5, 0)
+    assert (row.accepted, row.unresolved) == (5, 0)
 
 
 def test_what_nobody_counts_has_no_row_and_the_digest_leaves_the_ledger_out() -> None:
