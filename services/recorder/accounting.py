@@ -17,7 +17,7 @@ from sqlalchemy import Connection, select
 from sqlmodel import col
 
 from schemas.events import Event, EventsCounted, FeedbackReceived, PredictionServed, ReviewDecided, TrainingRequested
-from services.recorder.sql import chunks, replace
+from services.recorder.sql import among, chunks, replace
 from shared.tables import FeedbackRow, LedgerRow, Prediction, Request, Review
 
 Outcome = Literal["stored", "repeats", "conflicts", "dead", "quarantined", "erased"]
@@ -107,7 +107,7 @@ def _moments(connection: Connection, events: Sequence[Event]) -> dict[str, datet
     moments: dict[str, datetime] = {}
     for event_type, table in ACCEPTED:
         for ids in chunks(event.event_id for event in events if isinstance(event, event_type)):
-            query = select(col(table.event_id), col(table.occurred_at)).where(col(table.event_id).in_(ids))
+            query = select(col(table.event_id), col(table.occurred_at)).where(among(connection, table.event_id, ids))
             moments.update((event_id, at) for event_id, at in connection.execute(query))
     return moments
 

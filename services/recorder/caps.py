@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Select, bindparam, select, update
 from sqlmodel import col
 
 from services.recorder.join import Joined
-from services.recorder.sql import chunks
+from services.recorder.sql import among, chunks
 from shared.policy import PolicyFile
 from shared.tables import FeedbackRow
 
@@ -91,7 +91,7 @@ def _votes(connection: Connection, days: Iterable[Day], counted_only: bool) -> d
                 col(FeedbackRow.event_id),
                 col(FeedbackRow.example_id),
             ).where(
-                col(FeedbackRow.user_key).in_(some),
+                among(connection, FeedbackRow.user_key, some),
                 col(FeedbackRow.model) == model,
                 col(FeedbackRow.counted).is_(True) if counted_only else col(FeedbackRow.counted).is_not(None),
                 col(FeedbackRow.occurred_at) >= start,

@@ -14,7 +14,7 @@ from schemas.events import Event, FeedbackReceived, PredictionServed
 from services.recorder.caps import Day
 from services.recorder.join import JOINED_COLUMNS
 from services.recorder.labels import Named
-from services.recorder.sql import chunks
+from services.recorder.sql import among, chunks
 from shared.tables import Erasure, FeedbackRow, Prediction
 
 
@@ -95,5 +95,5 @@ def forgotten(connection: Connection, users: Iterable[str]) -> dict[str, datetim
     return {
         user: until
         for some in chunks(users)
-        for user, until in connection.execute(query.where(col(Erasure.user_key).in_(some)))
+        for user, until in connection.execute(query.where(among(connection, Erasure.user_key, some)))
     }

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, Select, case, func, select
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
+from services.recorder.sql import among
 from services.recorder.votes import MAX_VOTES, Ruling, Vote
 from shared.tables import Example, FeedbackRow, Prediction, Review, Version, Vouched
 
@@ -73,13 +74,13 @@ def read(connection: Connection, ids: Sequence[str]) -> list[Evidence]:
             guard=row.guard,
             held=row.held,
         )
-        for row in connection.execute(query.where(col(Example.id).in_(ids)))
+        for row in connection.execute(query.where(among(connection, Example.id, ids)))
     ]
 
 
 def _votes(connection: Connection, ids: Sequence[str]) -> dict[str, list[Vote]]:
     """The counted votes of each example from its MAX_VOTES-th newest on (more when some are of the same moment)."""
-    rows = connection.execute(_newest_votes().where(col(Example.id).in_(ids))).all()
+    rows = connection.execute(_newest_votes().where(among(connection, Example.id, ids))).all()
     knowledge = labels_of(connection, {row.version for row in rows})
     votes: dict[str, list[Vote]] = defaultdict(list)
     for row in rows:
@@ -138,7 +139,9 @@ def rulings_on(connection: Connection, ids: Sequence[str]) -> dict[str, Ruling]:
     """The newest decision on each example. A relabel without a label decides nothing."""
     query = select(
         col(Review.subject), col(Review.occurred_at), col(Review.event_id), col(Review.decision), col(Review.target)
-    ).where(col(Review.subject).in_(ids), col(Review.subject_kind) == "example", col(Review.decision).in_(RULINGS))
+    ).where(
+        among(connection, Review.subject, ids), col(Review.subject_kind) == "example", col(Review.decision).in_(RULINGS)
+    )
     rulings: dict[str, Ruling] = {}
     for example, _, _, decision, target in sorted(connection.execute(query), key=lambda row: (row[1], row[2])):
         if decision != "relabel" or target:

@@ -12,7 +12,7 @@ from services.recorder import accounts, evidence, labels, voices
 from services.recorder.curation import Case, Curated, curate
 from services.recorder.evidence import Evidence
 from services.recorder.labels import Named
-from services.recorder.sql import Row, chunks
+from services.recorder.sql import Row, among, chunks
 from shared.policy import PolicyFile
 from shared.tables import Example
 
@@ -49,7 +49,9 @@ def judge(
 def count(connection: Connection, ids: Iterable[str]) -> int:
     """How many of these examples there are."""
     known = select(func.count()).select_from(Example)
-    return sum(connection.execute(known.where(col(Example.id).in_(some))).scalar_one() for some in chunks(ids))
+    return sum(
+        connection.execute(known.where(among(connection, Example.id, some))).scalar_one() for some in chunks(ids)
+    )
 
 
 def _curate(connection: Connection, known: Sequence[Evidence], policies: PolicyFile, held: Counter[str]) -> set[Named]:
@@ -85,6 +87,6 @@ def _reviewed(connection: Connection, ids: Iterable[str]) -> dict[str, str | Non
         example: target
         for some in chunks(ids)
         for example, target in connection.execute(
-            query.where(col(Example.id).in_(some), col(Example.reviewed).is_not(None))
+            query.where(among(connection, Example.id, some), col(Example.reviewed).is_not(None))
         )
     }

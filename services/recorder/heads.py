@@ -17,7 +17,7 @@ from sqlmodel import col
 
 from services.recorder import guards
 from services.recorder.join import Joined, words_on
-from services.recorder.sql import Row, chunks
+from services.recorder.sql import Row, among, chunks
 from shared.policy import PolicyFile, Trust
 from shared.tables import Example
 from shared.text import fingerprint
@@ -120,7 +120,7 @@ def _known(connection: Connection, ids: Iterable[str]) -> dict[str, tuple[dateti
     return {
         example: (at, event) if origin == "feedback" else None
         for some in chunks(ids)
-        for example, origin, at, event in connection.execute(query.where(col(Example.id).in_(some)))
+        for example, origin, at, event in connection.execute(query.where(among(connection, Example.id, some)))
     }
 
 
@@ -129,7 +129,9 @@ def forget(connection: Connection, ids: Iterable[str]) -> Heads:
     heads = Heads()
     for some in chunks(ids):
         query = select(col(Example.id), col(Example.model), col(Example.fingerprint))
-        told = connection.execute(query.where(col(Example.id).in_(some), col(Example.origin) == "feedback")).all()
+        told = connection.execute(
+            query.where(among(connection, Example.id, some), col(Example.origin) == "feedback")
+        ).all()
         heads.classes |= {(model, print_) for _, model, print_ in told}
         first = _first(words_on(connection, [example for example, _, _ in told]))
         _rewrite(connection, first.values())
@@ -208,7 +210,7 @@ def _members(connection: Connection, classes: Iterable[Class]) -> dict[Class, li
     members: dict[Class, list[Member]] = defaultdict(list)
     for model, prints in by_model.items():
         for some in chunks(prints):
-            found = select(*MEMBER).where(col(Example.model) == model, col(Example.fingerprint).in_(some))
+            found = select(*MEMBER).where(col(Example.model) == model, among(connection, Example.fingerprint, some))
             for print_, example, origin, side, at, event, solicited, user, guard in connection.execute(found):
                 members[model, print_].append(Member(example, origin, side, (at, event), solicited, user, guard))
     return members

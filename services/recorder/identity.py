@@ -15,7 +15,7 @@ from sqlalchemy import Connection, select
 from sqlmodel import col
 
 from schemas.events import Event, FeedbackReceived, PredictionServed
-from services.recorder.sql import chunks
+from services.recorder.sql import among, chunks
 from shared.envelope import content_of
 from shared.tables import FeedbackRow, Prediction
 
@@ -89,11 +89,13 @@ def _taken(connection: Connection, events: Sequence[Said]) -> Taken:
     feedback = select(col(FeedbackRow.event_id), col(FeedbackRow.content))
     taken = Taken({}, {})
     for ids in chunks(event.prediction_id for event in events if isinstance(event, PredictionServed)):
-        for key, event_id, content in connection.execute(predictions.where(col(Prediction.prediction_id).in_(ids))):
+        for key, event_id, content in connection.execute(
+            predictions.where(among(connection, Prediction.prediction_id, ids))
+        ):
             taken.predictions[key] = event_id, content
     for ids in chunks(event.event_id for event in events):
-        for _, event_id, content in connection.execute(predictions.where(col(Prediction.event_id).in_(ids))):
+        for _, event_id, content in connection.execute(predictions.where(among(connection, Prediction.event_id, ids))):
             taken.events[event_id] = event_id, content
-        for event_id, content in connection.execute(feedback.where(col(FeedbackRow.event_id).in_(ids))):
+        for event_id, content in connection.execute(feedback.where(among(connection, FeedbackRow.event_id, ids))):
             taken.events[event_id] = event_id, content
     return taken

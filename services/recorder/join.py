@@ -12,7 +12,7 @@ from sqlmodel import col
 from schemas.events import FeedbackReceived, PreferencePair
 from services.recorder.facts import Stored
 from services.recorder.identity import Fresh
-from services.recorder.sql import Row, chunks, insert
+from services.recorder.sql import Row, among, chunks, insert
 from shared.tables import FeedbackRow, Prediction
 
 RIGHT_STARS = 4  # of five: four and five say that the output was right, one and two that it was wrong
@@ -118,7 +118,7 @@ def _answers(connection: Connection, prediction_ids: Iterable[str]) -> dict[str,
     return {
         row[0]: Answer(*row[1:])
         for ids in chunks(prediction_ids)
-        for row in connection.execute(query.where(col(Prediction.prediction_id).in_(ids)))
+        for row in connection.execute(query.where(among(connection, Prediction.prediction_id, ids)))
     }
 
 
@@ -128,7 +128,7 @@ def _orphans(connection: Connection, answers: Mapping[str, Answer]) -> list[Join
         Joined(event_id, at, key, user, kind, answers[key], *judge(kind, value, answers[key].output))
         for ids in chunks(answers)
         for event_id, at, key, user, kind, value in connection.execute(
-            query.where(col(FeedbackRow.prediction_id).in_(ids))
+            query.where(among(connection, FeedbackRow.prediction_id, ids))
         )
     ]
 
@@ -138,7 +138,7 @@ def words_on(connection: Connection, examples: Sequence[str]) -> list[Joined]:
     query: Select[*tuple[Any, ...]] = (
         select(*FEEDBACK, *ANSWER, col(FeedbackRow.target), col(FeedbackRow.wrong))
         .join_from(FeedbackRow, Prediction, col(FeedbackRow.prediction_id) == col(Prediction.prediction_id))
-        .where(col(FeedbackRow.example_id).in_(examples), col(FeedbackRow.target).is_not(None))
+        .where(among(connection, FeedbackRow.example_id, examples), col(FeedbackRow.target).is_not(None))
     )
     return [
         Joined(event_id, at, key, user, kind, Answer(*told[:-2]), *told[-2:])

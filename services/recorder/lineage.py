@@ -15,7 +15,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from sqlmodel import col
 
 from schemas.events import CandidateTrained, VerdictReached
-from services.recorder.sql import chunks, insert_new
+from services.recorder.sql import among, chunks, insert_new
 from shared.tables import Example, Fix, Lesson, StateChange, Version
 
 Promotions = dict[str, tuple[datetime, str]]  # version → when it first became champion, and by which event
@@ -62,7 +62,9 @@ def lessons_of(connection: Connection, versions: Iterable[str]) -> set[str]:
     return {
         example
         for some in chunks(versions)
-        for example in connection.execute(select(col(Lesson.example_id)).where(col(Lesson.version).in_(some))).scalars()
+        for example in connection.execute(
+            select(col(Lesson.example_id)).where(among(connection, Lesson.version, some))
+        ).scalars()
     }
 
 
@@ -87,7 +89,7 @@ def told_of(connection: Connection, ids: Iterable[str]) -> set[str]:
         example
         for some in chunks(ids)
         for key in (col(Lesson.example_id), col(Fix.example_id))
-        for example in connection.execute(select(key).where(key.in_(some))).scalars()
+        for example in connection.execute(select(key).where(among(connection, key, some))).scalars()
     }
 
 
@@ -97,7 +99,7 @@ def mark(connection: Connection, ids: Iterable[str]) -> None:
         learned = _pairs(connection, select(col(Lesson.example_id), col(Lesson.version)), col(Lesson.example_id), some)
         fixed = _pairs(connection, select(col(Fix.example_id), col(Fix.version)), col(Fix.example_id), some)
         query = select(col(Example.id), col(Example.model), col(Example.learned_in), col(Example.fixed_in))
-        rows = connection.execute(query.where(col(Example.id).in_(some))).all()
+        rows = connection.execute(query.where(among(connection, Example.id, some))).all()
         rows = [row for row in rows if learned[row.id] or fixed[row.id] or row.learned_in or row.fixed_in]
         if rows:
             _write(connection, [(row.id, row.model) for row in rows], learned, fixed)
@@ -136,7 +138,7 @@ def _promotions(connection: Connection, versions: Iterable[str]) -> Promotions:
     for some in chunks(versions):
         query = select(col(StateChange.version), col(StateChange.occurred_at), col(StateChange.event_id))
         for version, at, event in connection.execute(
-            query.where(col(StateChange.version).in_(some), col(StateChange.alias) == "champion")
+            query.where(among(connection, StateChange.version, some), col(StateChange.alias) == "champion")
         ):
             first[version] = min(first.get(version, (at, event)), (at, event))
     return first
@@ -149,6 +151,6 @@ def _parents(connection: Connection, model: str) -> dict[str, str | None]:
 
 def _pairs(connection: Connection, query: Any, key: Any, ids: Sequence[str]) -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
-    for example, version in connection.execute(query.where(key.in_(ids))):
+    for example, version in connection.execute(query.where(among(connection, key, ids))):
         found[example].add(version)
     return found

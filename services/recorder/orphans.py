@@ -15,7 +15,7 @@ from sqlmodel import Session, col, select
 
 from schemas.events import FeedbackReceived, in_utc
 from services.recorder.feed import Record
-from services.recorder.sql import chunks
+from services.recorder.sql import among, chunks
 from shared.envelope import Outgoing, seal
 from shared.kafka import Bus
 from shared.letters import write
@@ -40,7 +40,7 @@ def put_aside(connection: Connection, event_ids: Iterable[str]) -> set[str]:
     if connection.execute(query.limit(1)).first() is None:
         return found  # most installations have none, and a thousand ids cost a millisecond
     for ids in chunks(event_ids):
-        known = connection.execute(query.where(col(DeadLetter.event_id).in_(ids)))
+        known = connection.execute(query.where(among(connection, DeadLetter.event_id, ids)))
         found |= {event_id for event_id in known.scalars() if event_id}
     return found
 

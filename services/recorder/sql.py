@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Table, inspect
+from sqlalchemy import ARRAY, ColumnElement, Connection, Dialect, String, Table, any_, inspect, literal
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
-from sqlmodel import SQLModel
+from sqlmodel import SQLModel, col
 
 Row = dict[str, Any]  # a row's values by column
-CHUNK = 1000  # names in one IN list: far below SQLite's 32,766 variables, and one round trip for a whole batch
+CHUNK = 10_000  # names in one list: below SQLite's 32,766 variables, and one round trip for a whole batch
 LOCK = 0x1EA2B  # any number of our own, for Postgres' advisory lock
 
 
@@ -106,6 +106,16 @@ def replace(connection: Connection, rows: Sequence[SQLModel], newest_by: str | N
     statement = insert.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=changed, where=newer)
     last = {tuple(getattr(row, column.name) for column in table.primary_key.columns): row for row in rows}
     connection.execute(statement, [_values(table, row) for row in last.values()])
+
+
+def among(connection: Connection, column: Any, names: Sequence[str]) -> ColumnElement[bool]:
+    """Whether a column holds one of these names.
+
+    Postgres takes them as one array: a parameter for each name cost SQLAlchemy, psycopg and the server's parser 10 µs.
+    """
+    if connection.dialect.name == "sqlite":
+        return col(column).in_(names)
+    return col(column) == any_(literal(names, ARRAY(String)))
 
 
 def chunks(names: Iterable[str]) -> Iterator[list[str]]:

@@ -16,7 +16,7 @@ from sqlmodel import col
 
 from services.recorder.caps import DAY, Day, start_of
 from services.recorder.evidence import Evidence
-from services.recorder.sql import chunks
+from services.recorder.sql import among, chunks
 from services.recorder.trust import MEMORY, posterior_mean
 from services.recorder.votes import Vote, agreement, known_target, voices
 from shared.tables import FeedbackRow
@@ -67,7 +67,9 @@ def _agreements(connection: Connection, examples: Iterable[str]) -> dict[str, Ma
     return {
         event: Mark(example, user, at.date(), agrees)
         for some in chunks(examples)
-        for event, example, user, at, agrees in connection.execute(query.where(col(FeedbackRow.example_id).in_(some)))
+        for event, example, user, at, agrees in connection.execute(
+            query.where(among(connection, FeedbackRow.example_id, some))
+        )
     }
 
 
@@ -105,7 +107,7 @@ def _trust(connection: Connection, days: Iterable[Day]) -> dict[Day, float]:
             .group_by(col(FeedbackRow.user_key))
         )
         for some in chunks(keys):
-            for user, yes, both in connection.execute(marked.where(col(FeedbackRow.user_key).in_(some))):
+            for user, yes, both in connection.execute(marked.where(among(connection, FeedbackRow.user_key, some))):
                 trust[Day(model, user, on)] = posterior_mean(yes, both - yes)
     return trust
 
@@ -122,7 +124,7 @@ def examples_of(connection: Connection, days: Iterable[Day]) -> set[str]:
     for (model, on), keys in users.items():
         for some in chunks(keys):
             query = select(col(FeedbackRow.example_id)).where(
-                col(FeedbackRow.user_key).in_(some),
+                among(connection, FeedbackRow.user_key, some),
                 col(FeedbackRow.model) == model,
                 col(FeedbackRow.counted).is_(True),
                 col(FeedbackRow.occurred_at) >= start_of(on),
