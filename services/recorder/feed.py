@@ -8,6 +8,7 @@ They are told to Kafka for those who watch the group's lag.
 from __future__ import annotations
 
 import logging
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,12 +53,18 @@ Places = Mapping[Part, int]
 
 @dataclass
 class Feed:
-    """The group's member. `recorded` tells the next offset of each partition that was ever recorded."""
+    """The group's member. `recorded` tells the next offset of each partition that was ever recorded.
+
+    Who records while another thread polls holds `recording`: a batch is recorded before its partitions go to others.
+    `places` is where to read on, `done` up to where everything is recorded.
+    """
 
     consumer: Consumer
     recorded: Callable[[], Places]
     assigned: list[Part] = field(default_factory=list)
     places: dict[Part, int] = field(default_factory=dict)
+    done: dict[Part, int] = field(default_factory=dict)
+    recording: threading.Lock = field(default_factory=threading.Lock)
     newest: dict[Part, int] = field(default_factory=dict)
 
     @classmethod
@@ -90,7 +97,7 @@ class Feed:
         return bool(self.places)
 
     def poll(self, records: int, timeout_s: float) -> Polled:
-        """What came within the time, at most so many records; of each partition from our place on, without gaps.
+        """What came within the time, at most so many records; of each partition from where the last ones ended.
 
         Raises:
             FatalError: this member will not be given anything any more.
@@ -107,17 +114,17 @@ class Feed:
 
     def advance(self, places: Places) -> None:
         """Note up to where everything is recorded."""
-        self.places |= places
+        self.done |= {part: max(place, self.done[part]) for part, place in places.items() if part in self.done}
 
     def rewind(self) -> None:
         """Read again from where SQL stands."""
-        self.places = {}
+        self.places, self.done = {}, {}
 
     def tell_kafka(self) -> dict[str, int]:
         """Show our place to those who watch the group; how many records of each topic are still to come."""
-        if not self.places:
+        if not self.done:
             return {}
-        offsets = [TopicPartition(*part, place) for part, place in self.places.items()]
+        offsets = [TopicPartition(*part, place) for part, place in self.done.items()]
         self.consumer.commit(offsets=offsets, asynchronous=True)
         lag: dict[str, int] = defaultdict(int)
         for part, records in self._behind().items():
@@ -131,8 +138,8 @@ class Feed:
 
     def _behind(self) -> dict[Part, int]:
         """How many records of each partition are still to come."""
-        ends = {part: self.consumer.get_watermark_offsets(TopicPartition(*part), cached=True) for part in self.places}
-        return {part: max(0, end[1] - self.places[part]) if (end := ends[part]) else 0 for part in self.places}
+        ends = {part: self.consumer.get_watermark_offsets(TopicPartition(*part), cached=True) for part in self.done}
+        return {part: max(0, end[1] - self.done[part]) if (end := ends[part]) else 0 for part in self.done}
 
     def close(self) -> None:
         """Leave the group, so that others take over at once."""
@@ -140,12 +147,14 @@ class Feed:
 
     def _given(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Read nothing of what the group gave until SQL has said from where."""
-        self.assigned = [Part(one.topic, one.partition) for one in partitions]
-        self.places = {}
+        with self.recording:
+            self.assigned = [Part(one.topic, one.partition) for one in partitions]
+            self.places, self.done = {}, {}
         self.consumer.assign([])
 
     def _taken(self, _consumer: Consumer, _partitions: list[TopicPartition]) -> None:
-        self.assigned, self.places = [], {}
+        with self.recording:
+            self.assigned, self.places, self.done = [], {}, {}
         self.consumer.unassign()
 
     def _go(self) -> None:
@@ -153,6 +162,7 @@ class Feed:
         starts = {part: recorded.get(part, OFFSET_BEGINNING) for part in self.assigned}
         self.consumer.assign([TopicPartition(*part, start) for part, start in starts.items()])
         self.places = {part: max(0, start) for part, start in starts.items()}
+        self.done = dict(self.places)
 
     def _expected(self, messages: Iterable[Message]) -> Polled:
         """The records of partitions that are still ours, from our place on (librdkafka may hand out older fetches)."""
@@ -165,6 +175,7 @@ class Feed:
             part = Part(record.topic, record.partition)
             if record.offset >= self.places.get(part, record.offset + 1):
                 polled.setdefault(part, []).append(record)
+                self.places[part] = record.offset + 1
                 self.newest[part] = record.timestamp
         return polled
 

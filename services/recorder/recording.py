@@ -47,15 +47,17 @@ class Recording:
     newest: datetime | None = None
     erased: bool = False
 
-    def take(self, polled: Polled) -> None:
+    def take(self, polled: Polled, batch: Batch | None = None) -> None:
         """Record everything, but for records that fail each time, which are put aside. `places` tells how far it came.
+
+        `batch` is what was polled, if it was opened already.
 
         Raises:
             UnavailableError, DBAPIError: Kafka or SQL is away; what came after `places` is not recorded.
             FatalError: nothing can be recorded at all.
         """
         try:
-            self._record(polled)
+            self._record(polled, batch)
         except Exception as error:
             if is_away(error) or isinstance(error, FatalError):
                 raise
@@ -80,8 +82,8 @@ class Recording:
         self._write(self.intake.without(record, CRASH_LOOP, error, attempts))
         self.places[Part(record.topic, record.partition)] = record.offset + 1
 
-    def _record(self, polled: Polled) -> None:
-        batch = self.intake.take(polled)
+    def _record(self, polled: Polled, batch: Batch | None = None) -> None:
+        batch = batch or self.intake.take(polled)
         made = self._write(batch)
         crash_point("recorder.after_commit")
         self.places |= {part: records[-1].offset + 1 for part, records in polled.items()}

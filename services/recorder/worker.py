@@ -1,4 +1,4 @@
-"""The recorder's loop: a poll, one transaction with the rows and the offsets, and on.
+"""The recorder's loop: a batch, one transaction with its rows and its offsets, and on; the next one is read meanwhile.
 
 SQL says where to go on, so a crash at any point repeats without effect. Kafka's own offsets are committed behind, for
 those who look at the group's lag, and are never ahead.
@@ -17,10 +17,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import col
 
 from services.recorder import gauges
+from services.recorder.ahead import Ahead, Read
 from services.recorder.attempts import MOST, Attempts
 from services.recorder.batch import SERVICE
 from services.recorder.chores import Chores
-from services.recorder.feed import Feed, Part, Polled, Record
+from services.recorder.feed import Feed, Part, Record
 from services.recorder.recording import Recording, is_away, parted
 from shared.crash import crash_point
 from shared.errors import UnavailableError
@@ -48,10 +49,12 @@ class Worker:
     backoff_s: float = BACKOFF_S[0]
     told_at: float = 0.0
     attempts: Attempts = field(init=False)
+    ahead: Ahead = field(init=False)
 
     def __post_init__(self) -> None:
         """Know how far a suspect batch may reach."""
         self.attempts = Attempts(self.engine, self.batch_size)
+        self.ahead = Ahead(self.feed, self.recording.intake, self.batch_size, self.poll_s)
 
     def run(self) -> None:
         """Record until asked to stop; a batch that has begun is finished."""
@@ -68,31 +71,31 @@ class Worker:
         self.feed.tell_kafka()
 
     def turn(self) -> None:
-        """Poll once and record what came.
+        """Record what came, if anything did.
 
         Raises:
             DBAPIError, UnavailableError: SQL or Kafka is away; what was not recorded is read again.
         """
         self.pulse.touch()
-        polled = self.feed.poll(self.batch_size, self.poll_s)
+        read = self.ahead.next()
         self.pulse.ready = self.feed.ready
-        if polled:
+        if read.polled:
             crash_point("recorder.after_poll")
-            with HANDLE_SECONDS.labels(SERVICE).time():
-                self._record(polled)
+            with self.ahead.reading(self.attempts.proven), HANDLE_SECONDS.labels(SERVICE).time():
+                self._record(read)
             if self.recording.erased:
                 self.recording.erased = False
                 self.chores.after_erasure()
         self._tell()
 
-    def _record(self, polled: Polled) -> None:
-        if self.attempts.begin(polled):
-            for records in polled.values():
+    def _record(self, read: Read) -> None:
+        if self.attempts.begin(read.polled):
+            for records in read.polled.values():
                 for one in records:
                     self._record_alone(one)
         else:
-            self.recording.take(polled)
-        self.attempts.past(polled)
+            self.recording.take(read.polled, read.batch)
+        self.attempts.past(read.polled)
         self.feed.advance(self.recording.places)
 
     def _record_alone(self, one: Record) -> None:
@@ -107,7 +110,7 @@ class Worker:
         log.warning("waiting", error=type(error).__name__, seconds=self.backoff_s)
         self.stopping.wait(self.backoff_s)
         self.backoff_s = min(self.backoff_s * 2, BACKOFF_S[1])
-        self.feed.rewind()
+        self.ahead.rewind()
 
     def _tell(self) -> None:
         """Show our place and lag to those who watch the group, and whether the ledger balances."""
