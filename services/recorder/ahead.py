@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from services.recorder.batch import Batch
-from services.recorder.feed import Feed, Part, Polled
+from services.recorder.feed import Feed
 from services.recorder.intake import Intake
+from services.recorder.records import Part, Polled
 
 
 @dataclass(frozen=True)

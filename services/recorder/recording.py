@@ -6,8 +6,7 @@ fault of a record: that is waited for, and nothing is skipped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
@@ -19,8 +18,8 @@ from schemas.events import UserErased
 from services.recorder import gauges
 from services.recorder.attempts import MOST
 from services.recorder.batch import Batch, Recorded, record
-from services.recorder.feed import Part, Polled, Record
 from services.recorder.intake import Intake
+from services.recorder.records import Polled, Record, parted
 from shared.crash import crash_point
 from shared.errors import FatalError, UnavailableError
 from shared.policy import PolicyFile
@@ -42,18 +41,17 @@ class Recording:
     intake: Intake
     engine: Engine
     policies: PolicyFile
-    places: dict[Part, int] = field(default_factory=dict)
     culprits: int = 0
     newest: datetime | None = None
     erased: bool = False
 
     def take(self, polled: Polled, batch: Batch | None = None) -> None:
-        """Record everything, but for records that fail each time, which are put aside. `places` tells how far it came.
+        """Record everything, but for records that fail each time, which are put aside.
 
         `batch` is what was polled, if it was opened already.
 
         Raises:
-            UnavailableError, DBAPIError: Kafka or SQL is away; what came after `places` is not recorded.
+            UnavailableError, DBAPIError: Kafka or SQL is away; some of it may be recorded.
             FatalError: nothing can be recorded at all.
         """
         try:
@@ -80,13 +78,11 @@ class Recording:
             raise FatalError(f"{self.culprits} records in a row could not be recorded ({error}); see the log, and why.")
         log.error(CRASH_LOOP, topic=record.topic, partition=record.partition, offset=record.offset, error=error)
         self._write(self.intake.without(record, CRASH_LOOP, error, attempts))
-        self.places[Part(record.topic, record.partition)] = record.offset + 1
 
     def _record(self, polled: Polled, batch: Batch | None = None) -> None:
         batch = batch or self.intake.take(polled)
         made = self._write(batch)
         crash_point("recorder.after_commit")
-        self.places |= {part: records[-1].offset + 1 for part, records in polled.items()}
         self.culprits = 0
         self.newest = max((self.newest, *(event.occurred_at for event in batch.events)), key=_moment, default=None)
         self.erased = self.erased or bool(batch.of(UserErased))
@@ -124,11 +120,3 @@ def is_away(error: Exception) -> bool:
     if isinstance(error, DBAPIError):
         return not isinstance(error, DataError | IntegrityError)
     return isinstance(error, UnavailableError)
-
-
-def parted(records: Iterable[Record]) -> dict[Part, list[Record]]:
-    """Records by partition, in their order."""
-    polled: dict[Part, list[Record]] = {}
-    for one in records:
-        polled.setdefault(Part(one.topic, one.partition), []).append(one)
-    return polled

@@ -21,8 +21,9 @@ from services.recorder.ahead import Ahead, Read
 from services.recorder.attempts import MOST, Attempts
 from services.recorder.batch import SERVICE
 from services.recorder.chores import Chores
-from services.recorder.feed import Feed, Part, Record
-from services.recorder.recording import Recording, is_away, parted
+from services.recorder.feed import Feed
+from services.recorder.recording import Recording, is_away
+from services.recorder.records import Part, Record, parted
 from shared.crash import crash_point
 from shared.errors import UnavailableError
 from shared.observe import HANDLE_SECONDS, LAG, Pulse
@@ -96,7 +97,7 @@ class Worker:
         else:
             self.recording.take(read.polled, read.batch)
         self.attempts.past(read.polled)
-        self.feed.advance(self.recording.places)
+        self.feed.advance(read.polled)
 
     def _record_alone(self, one: Record) -> None:
         if (tries := self.attempts.tried(one)) >= MOST:
