@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +20,6 @@ from shared.lm.classifier import Head
 from shared.observe import Pulse
 from shared.text import short_hash
 from shared.topics import CANDIDATES, MODELS, VERDICTS
-from tests.conftest import free_port
 from tests.kafka.stage import Stage, until
 from tests.unit.recorder_story import MODEL, NOON, corrected
 from tests.weights import BASE, ROWS, Version, make_version
@@ -58,25 +54,6 @@ def evaluator(stage: Stage) -> Iterator[None]:
             thread.join(60)
             consumer.close()
         assert not thread.is_alive()
-
-
-@contextmanager
-def process(stage: Stage) -> Iterator[subprocess.Popen[bytes]]:
-    """An evaluator as its users run it."""
-    settings = {
-        "LEARNBACK_KAFKA_BOOTSTRAP_SERVERS": stage.bus.servers,
-        "LEARNBACK_TOPIC_PREFIX": stage.bus.prefix,
-        "LEARNBACK_DATABASE_URL": str(stage.database.engine.url),
-        "LEARNBACK_ARTIFACTS_URL": f"file://{stage.folder}/artifacts",
-        "LEARNBACK_POLICY_FILE": f"{stage.folder}/learnback.toml",
-        "LEARNBACK_EVALUATOR_PORT": str(free_port()),
-        "LEARNBACK_EVALUATOR_THREADS": "1",
-    }
-    with subprocess.Popen([sys.executable, "-m", "services.evaluator"], env=os.environ | settings) as running:
-        try:
-            yield running
-        finally:
-            running.kill()
 
 
 def first(stage: Stage) -> Version:

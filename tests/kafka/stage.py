@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +20,7 @@ from shared.kafka import Bus, Follower
 from shared.policy import PolicyFile
 from shared.tables import open_database
 from shared.topics import CANDIDATES, DEAD_LETTERS, MODELS, TRAINING_PROGRESS, VERDICTS, Topic
+from tests.conftest import free_port
 from tests.unit.recorder_story import MODEL, Database, added, at
 from tests.weights import BASE
 
@@ -83,6 +87,26 @@ class Stage:
                 self.heard.append(unseal(record.value, record.headers, topic))
             except InvalidEventError:
                 assert record.value in POISON
+
+
+@contextmanager
+def process(stage: Stage, service: str, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A service as its users run it."""
+    settings = {
+        "LEARNBACK_KAFKA_BOOTSTRAP_SERVERS": stage.bus.servers,
+        "LEARNBACK_TOPIC_PREFIX": stage.bus.prefix,
+        "LEARNBACK_DATABASE_URL": str(stage.database.engine.url),
+        "LEARNBACK_ARTIFACTS_URL": f"file://{stage.folder}/artifacts",
+        "LEARNBACK_POLICY_FILE": f"{stage.folder}/learnback.toml",
+        f"LEARNBACK_{service.upper()}_PORT": str(free_port()),
+        f"LEARNBACK_{service.upper()}_THREADS": "1",
+    }
+    command = [sys.executable, "-m", f"services.{service}"]
+    with subprocess.Popen(command, env=os.environ | settings | more) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
 
 
 @contextmanager

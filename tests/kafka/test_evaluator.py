@@ -23,13 +23,12 @@ from tests.kafka.evaluators import (
     evaluator,
     first,
     judged,
-    process,
     rewrite,
     serve,
     variant,
     verdict_on,
 )
-from tests.kafka.stage import Stage, staged, until
+from tests.kafka.stage import Stage, process, staged, until
 from tests.unit.recorder_story import MODEL, corrected
 from tests.weights import ROWS, Version
 
@@ -181,7 +180,7 @@ def test_the_tests_of_a_reign_are_counted_across_restarts_and_then_a_person_must
 
 def test_an_evaluator_as_its_users_run_it(stage: Stage) -> None:
     v0 = first(stage)
-    with process(stage) as running:
+    with process(stage, "evaluator") as running:
         assert judged(stage, v0).outcome == "promote"
         until(lambda: stage.of(ModelStateChanged))
         running.send_signal(signal.SIGTERM)
@@ -197,9 +196,9 @@ def test_a_candidate_that_kills_the_evaluator_three_times_is_refused(
     with monkeypatch.context() as dying:
         dying.setenv("LEARNBACK_CRASH_AT", "evaluator.after_eval")
         for _ in range(3):
-            with process(stage) as victim:
+            with process(stage, "evaluator") as victim:
                 assert victim.wait(60) == -signal.SIGKILL
-    with process(stage):
+    with process(stage, "evaluator"):
         refused = verdict_on(stage, deadly)
         nothing_new(stage, deadly)
     assert (refused.outcome, refused.reason) == ("reject", "The evaluator died of it 3 times.")

@@ -20,12 +20,12 @@ from tests.kafka.trainers import (
     ask,
     caught,
     gone,
-    process,
     reasons,
     snapshots,
     suspended,
     told,
     trainer,
+    trainer_process,
     unfinished,
     warm_up,
 )
@@ -92,7 +92,7 @@ def test_a_killed_trainer_leaves_no_orphan_and_makes_the_version_once(stage: Sta
     slow = QUICK.model_copy(update={"seed_epochs": 150})
     added = card(stage, ROWS, ANCHORS)
     ask(stage, added)
-    with process(stage, slow) as victim:
+    with trainer_process(stage, slow) as victim:
         until(lambda: told(stage, added.request_id)[-1:] == ["running"])
         family = psutil.Process(victim.pid).children(recursive=True)
         victim.kill()
@@ -102,7 +102,7 @@ def test_a_killed_trainer_leaves_no_orphan_and_makes_the_version_once(stage: Sta
     assert begun is not None
     assert stage.of(CandidateTrained) == []
     assert [path.name for path in unfinished(stage).iterdir()] == [begun.version]
-    with process(stage, slow) as successor:
+    with trainer_process(stage, slow) as successor:
         until(lambda: told(stage, added.request_id)[-1:] == ["finished"])
         successor.send_signal(signal.SIGTERM)
         assert successor.wait(30) == 0
@@ -119,9 +119,9 @@ def test_a_request_that_kills_the_trainer_three_times_is_put_aside(
     with monkeypatch.context() as dying:
         dying.setenv("LEARNBACK_CRASH_AT", "trainer.before_training")
         for _ in range(3):
-            with process(stage, QUICK) as victim:
+            with trainer_process(stage, QUICK) as victim:
                 assert victim.wait(60) == -signal.SIGKILL
-    with process(stage, QUICK):
+    with trainer_process(stage, QUICK):
         until(lambda: told(stage, deadly.request_id)[-1:] == ["failed"])
         ask(stage, asked("next"))
         until(lambda: told(stage, "r-next") == ["started", "skipped"])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,8 +18,7 @@ from shared.observe import Pulse
 from shared.policy import Policy, PolicyFile, Training
 from shared.states import read_states
 from shared.topics import TRAINING_REQUESTS
-from tests.conftest import free_port
-from tests.kafka.stage import Stage, card, until
+from tests.kafka.stage import Stage, card, process, until
 from tests.unit.recorder_story import crowned
 from tests.weights import BASE, QUICK, ROWS
 
@@ -50,25 +47,12 @@ def trainer(stage: Stage, **options: int) -> Iterator[Worker]:
 
 
 @contextmanager
-def process(stage: Stage, training: Training) -> Iterator[subprocess.Popen[bytes]]:
+def trainer_process(stage: Stage, training: Training) -> Iterator[subprocess.Popen[bytes]]:
     """A trainer as its users run it."""
     rules = "\n".join(f"{name} = {value}" for name, value in training if name != "step_sizes")
     (stage.folder / "learnback.toml").write_text(f"[defaults.training]\n{rules}\n")
-    settings = {
-        "LEARNBACK_KAFKA_BOOTSTRAP_SERVERS": stage.bus.servers,
-        "LEARNBACK_TOPIC_PREFIX": stage.bus.prefix,
-        "LEARNBACK_DATABASE_URL": str(stage.database.engine.url),
-        "LEARNBACK_ARTIFACTS_URL": f"file://{stage.folder}/artifacts",
-        "LEARNBACK_POLICY_FILE": f"{stage.folder}/learnback.toml",
-        "LEARNBACK_TRAINER_PORT": str(free_port()),
-        "LEARNBACK_TRAINER_WORK_DIR": f"{stage.folder}/trainer",
-        "LEARNBACK_TRAINER_THREADS": "1",
-    }
-    with subprocess.Popen([sys.executable, "-m", "services.trainer"], env=os.environ | settings) as running:
-        try:
-            yield running
-        finally:
-            running.kill()
+    with process(stage, "trainer", LEARNBACK_TRAINER_WORK_DIR=f"{stage.folder}/trainer") as running:
+        yield running
 
 
 def snapshots(stage: Stage) -> Path:
