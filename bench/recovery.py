@@ -53,10 +53,11 @@ QUICK = Plan(events=20_000, rounds=2)
 
 @dataclass(frozen=True)
 class Recovery:
-    """Seconds after a kill: until the probe answered ready, and until the work was seen."""
+    """Seconds after a kill: until the probe answered ready, until the work was seen, and of CPU that this took."""
 
     ready_s: float
     works_s: float
+    cpu_s: float = 0.0
 
 
 def measure(quick: bool, tell: Tell) -> list[Figure]:
@@ -85,20 +86,29 @@ def _rounds(watched: Scene, rounds: int, tell: Tell) -> dict[str, list[Recovery]
             _await_settled(watched.here, program, killed_at)
             found[program].append(recovery := _recovery(watched, program))
             killed_at[program] = time.monotonic()
-            tell(f"{program} killed: ready after {recovery.ready_s:.1f} s, works after {recovery.works_s:.1f} s")
+            tell(
+                f"{program} killed: ready after {recovery.ready_s:.1f} s, works after {recovery.works_s:.1f} s,"
+                f" {recovery.cpu_s:.1f} s of CPU"
+            )
     return found
 
 
 def _recovery(watched: Scene, name: str) -> Recovery:
     """Kill a program, and see it come back."""
     program = watched.here.programs[name]
-    process = psutil.Process(next(life.pid for life in watched.here.stack.lives() if life.name == name))
+    process = _process(watched.here, name)
     start = time.monotonic()
     os.kill(process.pid, signal.SIGKILL)
     process.wait(PATIENCE_S)  # or its last breath might answer
     works = WITNESSES[name](watched)
     ready_s = _await(lambda: is_ready(program), f"{name} is not ready", start)
-    return Recovery(ready_s, _await(works, f"{name} does not work", start))
+    works_s = _await(works, f"{name} does not work", start)
+    spent = _process(watched.here, name).cpu_times()
+    return Recovery(ready_s, works_s, spent.user + spent.system)
+
+
+def _process(here: Installation, name: str) -> psutil.Process:
+    return psutil.Process(next(life.pid for life in here.stack.lives() if life.name == name))
 
 
 def _await_settled(here: Installation, next_one: str, killed_at: dict[str, float]) -> None:
@@ -129,9 +139,10 @@ def _await(
 
 def figures_of(program: str, recoveries: list[Recovery]) -> list[Figure]:
     """The table's lines of one program."""
-    works, ready = ([getattr(one, name) for one in recoveries] for name in ("works_s", "ready_s"))
+    works, ready, cpu = ([getattr(one, name) for one in recoveries] for name in ("works_s", "ready_s", "cpu_s"))
     bar = at_most(BARS.get(program, OTHERS_S))
     return [
         Figure(f"{program} works again, median of {len(works)}", median(works), "s", bar, (min(works), max(works))),
         Figure("… its probe says that it can", median(ready), "s", None, (min(ready), max(ready))),
+        Figure("… CPU of its start", median(cpu), "s", None, (min(cpu), max(cpu))),
     ]

@@ -44,7 +44,6 @@ class Scene:
     engine: Engine
     publisher: Publisher
     follower: Follower
-    admin: AdminClient
     producer: Producer
     done: set[str] = field(default_factory=set)
 
@@ -69,15 +68,6 @@ class Scene:
         except DBAPIError:
             return {}
 
-    def committed(self, service: str) -> Places:
-        """How far a service's group is."""
-        group = self.bus.group(service)
-        try:
-            answer = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group].result(2)
-        except (KafkaException, TimeoutError):
-            return {}
-        return {(part.topic, part.partition): part.offset for part in answer.topic_partitions}
-
     def is_done(self, name: str) -> bool:
         """Whether a training request was ended, or a candidate was judged."""
         for record in self.follower.poll(10):
@@ -98,8 +88,7 @@ def scene(here: Installation, model: str, asker: Users) -> Iterator[Scene]:
     }
     engine = open_database(here.run.database_url)
     with here.bus.publisher() as publisher, here.bus.follower(VERDICTS, TRAINING_PROGRESS) as follower:
-        admin, producer = AdminClient(quick, logger=SILENT), Producer(quick, logger=SILENT)
-        yield Scene(here, model, asker, engine, publisher, follower, admin, producer)
+        yield Scene(here, model, asker, engine, publisher, follower, Producer(quick, logger=SILENT))
     engine.dispose()
 
 
@@ -126,8 +115,10 @@ def recorder(scene: Scene) -> Works:
 
 def aggregator(scene: Scene) -> Works:
     """It has counted an event that was accepted after the kill, and all before it."""
-    ends = scene.ends()
-    return lambda: _reached(scene.committed("aggregator"), ends)
+    ends, group = scene.ends(), scene.bus.group("aggregator")
+    # A client of its own: one that saw the broker die may not find the group's coordinator again.
+    admin = AdminClient({"bootstrap.servers": scene.bus.servers}, logger=SILENT)
+    return lambda: _reached(_committed(admin, group), ends)
 
 
 def trainer(scene: Scene) -> Works:
@@ -178,6 +169,15 @@ def kafka(scene: Scene) -> Works:
         return any(acked)
 
     return works
+
+
+def _committed(admin: AdminClient, group: str) -> Places:
+    """How far a group is."""
+    try:
+        answer = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group].result(2)
+    except (KafkaException, TimeoutError):
+        return {}
+    return {(part.topic, part.partition): part.offset for part in answer.topic_partitions}
 
 
 def _reached(places: Places, ends: Places) -> bool:
