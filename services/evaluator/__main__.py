@@ -25,7 +25,7 @@ def main() -> None:
     policies = read_policy(platform.policy_file)
     bus = Bus.of(platform)
     with running("evaluator", settings.host, settings.port) as (pulse, stopping):
-        loading.begin("scipy.stats")  # for the gate
+        loading.begin()
         bus.await_topics(stopping)
         consumer = bus.consumer("evaluator", (CANDIDATES,), pulse, max_poll_records=1)
         with bus.publisher() as publisher, bus.follower(VERDICTS, MODELS) as decided:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 UNUSED = ("triton", "scipy", "jinja2")
 
 
-def begin(*more: str) -> threading.Thread:
-    """Begin to import; `more` are other modules that the service will want.
+def begin() -> threading.Thread:
+    """Begin to import.
 
-    Whoever wants them meanwhile waits, as Python's import locks have it. What fails here fails there again, and is told
-    there. A process that is to end waits too: one does not leave in the middle of a library's start.
+    Whoever wants the same meanwhile waits, as Python's import locks have it. What fails here fails there again, and is
+    told there. A process that is to end waits too: one does not leave in the middle of a library's start.
     """
-    thread = threading.Thread(target=_load, args=more, name="loading")
+    thread = threading.Thread(target=_load, name="loading")
     thread.start()
     return thread
 
@@ -49,16 +49,15 @@ def classifier(base: str, threads: int = 0) -> Classifier:
     return Classifier(base)
 
 
-def _load(*more: str) -> None:
-    with _lean({name.partition(".")[0] for name in more}):
-        for name in ("shared.lm.classifier", *more):
-            import_module(name)
+def _load() -> None:
+    with _lean():
+        import_module("shared.lm.classifier")
 
 
 @contextmanager
-def _lean(wanted: Set[str]) -> Iterator[None]:
+def _lean() -> Iterator[None]:
     """No collection, and nothing unused: None in `sys.modules` is how Python is told that there is no such module."""
-    hidden = [name for name in UNUSED if name not in sys.modules and name not in wanted]
+    hidden = [name for name in UNUSED if name not in sys.modules]
     gc.disable()
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # typeshed knows of modules alone
     try:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 LOADS = """
 import gc, sys
 from shared.lm import loading
-loading.begin(*sys.argv[1:]).join()
+loading.begin().join()
 assert gc.isenabled()
-assert {"shared.lm.classifier", *sys.argv[1:]} <= sys.modules.keys()
-assert ("scipy" in sys.modules) == ("scipy.stats" in sys.argv), "it takes half a second"
-import scipy, triton
+assert "shared.lm.classifier" in sys.modules
+assert not {"scipy", "triton"} & sys.modules.keys(), "they take most of a second"
+import scipy.stats, triton
 encoder = loading.classifier("all-MiniLM-L6-v2", threads=1).encoder
 encoder.create("fresh", rank=4, layers=2)
 vectors = encoder.embed(encoder.tokens(["where is my order", "what is my balance"]), "fresh")
@@ -28,13 +26,12 @@ sys.exit(" ".join({"torch", "transformers", "peft", "scipy"} & sys.modules.keys(
 """
 
 
-def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
+def run(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("more", [(), ("scipy.stats",)])
-def test_a_base_loads_and_computes_though_imports_left_something_out(more: tuple[str, ...]) -> None:
-    done = run(LOADS, *more)
+def test_a_base_loads_and_computes_though_imports_left_something_out() -> None:
+    done = run(LOADS)
     assert done.returncode == 0, done.stderr
 
 
