@@ -25,7 +25,6 @@ from shared.tables import Consumed, open_database
 from shared.topics import FEEDBACK, PREDICTIONS
 
 LOOK_S = 0.01
-SELDOM_S = 0.05  # where a rate is measured, so that looking costs next to nothing
 STUCK_S = 120
 Place = tuple[str, int]  # topic and partition
 
@@ -61,8 +60,8 @@ class Recorder:
             found = []
         return Seen(time.monotonic(), {(topic, part): place for topic, part, place in found})
 
-    def watch(self, until: int, look_s: float = LOOK_S) -> Iterator[Seen]:
-        """Each new state from now on, seen every `look_s`, until so many events are recorded.
+    def watch(self, until: int) -> Iterator[Seen]:
+        """Each new state from now on, until so many events are recorded.
 
         Raises:
             FatalError: nothing was recorded for a long time.
@@ -70,7 +69,7 @@ class Recorder:
         last = self.look()
         yield last
         while last.events < until:
-            time.sleep(look_s)
+            time.sleep(LOOK_S)
             now = self.look()
             if now.events > last.events:
                 yield (last := now)

@@ -17,7 +17,7 @@ from statistics import quantiles
 
 from confluent_kafka import Message
 
-from bench.flow import SELDOM_S, Flow, Place, Recorder, Seen, each, rate
+from bench.flow import Flow, Place, Recorder, Seen, each, rate
 from bench.report import Figure, Tell, at_least, at_most
 from bench.stage import broker, free_port
 from bench.traffic import Traffic
@@ -70,7 +70,7 @@ def _on_postgres(bus: Bus, folder: Path, events: int, tell: Tell) -> list[Figure
 
 
 def _drain(recorder: Recorder, until: int, tell: Tell) -> list[Seen]:
-    seen = list(recorder.watch(until, SELDOM_S))
+    seen = list(recorder.watch(until))
     tell(f"{seen[-1].events:,} events recorded, {rate(seen):,.0f} a second")
     return seen
 
@@ -159,7 +159,7 @@ def _growth(flow: Flow, window: int, long: int, tell: Tell) -> list[Figure]:
 
 def _wait(recorder: Recorder, until: int, tell: Tell) -> None:
     """Let the recorder come after, so that the topics are never far ahead."""
-    for one in recorder.watch(until, SELDOM_S):
+    for one in recorder.watch(until):
         last = one
     tell(f"{last.events:,} events stored, memory {recorder.memory_mb:.0f} MB")
 

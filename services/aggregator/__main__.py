@@ -7,6 +7,7 @@ import sys
 from services.aggregator.changelogs import Changelogs
 from services.aggregator.settings import AggregatorSettings
 from services.aggregator.topics import APP, CHANGELOGS, INTERNAL
+from shared import garbage
 from shared.errors import FatalError
 from shared.kafka import Bus
 from shared.observe import running
@@ -32,6 +33,7 @@ def main() -> None:
         aggregator = create(bus, settings, policies, pulse, changelogs.read())
         worker = Worker(aggregator.app, quiet=True, override_logging=False, redirect_stdouts=False)
         worker.spinner = None  # it would draw between the JSON lines
+        garbage.spare(garbage.BATCH)
         worker.execute_from_commandline()
 
 

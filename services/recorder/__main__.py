@@ -21,6 +21,7 @@ from services.recorder.recording import Recording
 from services.recorder.settings import RecorderSettings
 from services.recorder.sql import lock
 from services.recorder.worker import Worker, recorded
+from shared import garbage
 from shared.artifacts import ArtifactStore
 from shared.errors import FatalError
 from shared.kafka import Bus
@@ -56,6 +57,7 @@ def main() -> None:
                 if sent := send_known(bus, publisher):
                     structlog.get_logger().info("sent_from_quarantine", records=sent)
                 chores.at_start()
+                garbage.spare(garbage.BATCH)
                 worker.run()
             finally:
                 feed.close()

@@ -6,7 +6,8 @@ fault of a record: that is waited for, and nothing is skipped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import structlog
@@ -18,8 +19,8 @@ from schemas.events import UserErased
 from services.recorder import gauges
 from services.recorder.attempts import MOST
 from services.recorder.batch import Batch, Recorded, record
+from services.recorder.feed import Part, Polled, Record
 from services.recorder.intake import Intake
-from services.recorder.records import Polled, Record, parted
 from shared.crash import crash_point
 from shared.errors import FatalError, UnavailableError
 from shared.policy import PolicyFile
@@ -41,21 +42,20 @@ class Recording:
     intake: Intake
     engine: Engine
     policies: PolicyFile
+    places: dict[Part, int] = field(default_factory=dict)
     culprits: int = 0
     newest: datetime | None = None
     erased: bool = False
 
-    def take(self, polled: Polled, batch: Batch | None = None) -> None:
-        """Record everything, but for records that fail each time, which are put aside.
-
-        `batch` is what was polled, if it was opened already.
+    def take(self, polled: Polled) -> None:
+        """Record everything, but for records that fail each time, which are put aside. `places` tells how far it came.
 
         Raises:
-            UnavailableError, DBAPIError: Kafka or SQL is away; some of it may be recorded.
+            UnavailableError, DBAPIError: Kafka or SQL is away; what came after `places` is not recorded.
             FatalError: nothing can be recorded at all.
         """
         try:
-            self._record(polled, batch)
+            self._record(polled)
         except Exception as error:
             if is_away(error) or isinstance(error, FatalError):
                 raise
@@ -78,11 +78,13 @@ class Recording:
             raise FatalError(f"{self.culprits} records in a row could not be recorded ({error}); see the log, and why.")
         log.error(CRASH_LOOP, topic=record.topic, partition=record.partition, offset=record.offset, error=error)
         self._write(self.intake.without(record, CRASH_LOOP, error, attempts))
+        self.places[Part(record.topic, record.partition)] = record.offset + 1
 
-    def _record(self, polled: Polled, batch: Batch | None = None) -> None:
-        batch = batch or self.intake.take(polled)
+    def _record(self, polled: Polled) -> None:
+        batch = self.intake.take(polled)
         made = self._write(batch)
         crash_point("recorder.after_commit")
+        self.places |= {part: records[-1].offset + 1 for part, records in polled.items()}
         self.culprits = 0
         self.newest = max((self.newest, *(event.occurred_at for event in batch.events)), key=_moment, default=None)
         self.erased = self.erased or bool(batch.of(UserErased))
@@ -120,3 +122,11 @@ def is_away(error: Exception) -> bool:
     if isinstance(error, DBAPIError):
         return not isinstance(error, DataError | IntegrityError)
     return isinstance(error, UnavailableError)
+
+
+def parted(records: Iterable[Record]) -> dict[Part, list[Record]]:
+    """Records by partition, in their order."""
+    polled: dict[Part, list[Record]] = {}
+    for one in records:
+        polled.setdefault(Part(one.topic, one.partition), []).append(one)
+    return polled

@@ -1,4 +1,4 @@
-"""The recorder's loop: a batch, one transaction with its rows and its offsets, and on; the next one is read meanwhile.
+"""The recorder's loop: a poll, one transaction with the rows and the offsets, and on.
 
 SQL says where to go on, so a crash at any point repeats without effect. Kafka's own offsets are committed behind, for
 those who look at the group's lag, and are never ahead.
@@ -17,13 +17,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import col
 
 from services.recorder import gauges
-from services.recorder.ahead import Ahead, Read
 from services.recorder.attempts import MOST, Attempts
 from services.recorder.batch import SERVICE
 from services.recorder.chores import Chores
-from services.recorder.feed import Feed
-from services.recorder.recording import Recording, is_away
-from services.recorder.records import Part, Record, parted
+from services.recorder.feed import Feed, Part, Polled, Record
+from services.recorder.recording import Recording, is_away, parted
 from shared.crash import crash_point
 from shared.errors import UnavailableError
 from shared.observe import HANDLE_SECONDS, LAG, Pulse
@@ -50,12 +48,10 @@ class Worker:
     backoff_s: float = BACKOFF_S[0]
     told_at: float = 0.0
     attempts: Attempts = field(init=False)
-    ahead: Ahead = field(init=False)
 
     def __post_init__(self) -> None:
         """Know how far a suspect batch may reach."""
         self.attempts = Attempts(self.engine, self.batch_size)
-        self.ahead = Ahead(self.feed, self.recording.intake, self.batch_size, self.poll_s)
 
     def run(self) -> None:
         """Record until asked to stop; a batch that has begun is finished."""
@@ -72,32 +68,32 @@ class Worker:
         self.feed.tell_kafka()
 
     def turn(self) -> None:
-        """Record what came, if anything did.
+        """Poll once and record what came.
 
         Raises:
             DBAPIError, UnavailableError: SQL or Kafka is away; what was not recorded is read again.
         """
         self.pulse.touch()
-        read = self.ahead.next()
+        polled = self.feed.poll(self.batch_size, self.poll_s)
         self.pulse.ready = self.feed.ready
-        if read.polled:
+        if polled:
             crash_point("recorder.after_poll")
-            with self.ahead.reading(self.attempts.proven), HANDLE_SECONDS.labels(SERVICE).time():
-                self._record(read)
+            with HANDLE_SECONDS.labels(SERVICE).time():
+                self._record(polled)
             if self.recording.erased:
                 self.recording.erased = False
                 self.chores.after_erasure()
         self._tell()
 
-    def _record(self, read: Read) -> None:
-        if self.attempts.begin(read.polled):
-            for records in read.polled.values():
+    def _record(self, polled: Polled) -> None:
+        if self.attempts.begin(polled):
+            for records in polled.values():
                 for one in records:
                     self._record_alone(one)
         else:
-            self.recording.take(read.polled, read.batch)
-        self.attempts.past(read.polled)
-        self.feed.advance(read.polled)
+            self.recording.take(polled)
+        self.attempts.past(polled)
+        self.feed.advance(self.recording.places)
 
     def _record_alone(self, one: Record) -> None:
         if (tries := self.attempts.tried(one)) >= MOST:
@@ -111,7 +107,7 @@ class Worker:
         log.warning("waiting", error=type(error).__name__, seconds=self.backoff_s)
         self.stopping.wait(self.backoff_s)
         self.backoff_s = min(self.backoff_s * 2, BACKOFF_S[1])
-        self.ahead.rewind()
+        self.feed.rewind()
 
     def _tell(self) -> None:
         """Show our place and lag to those who watch the group, and whether the ledger balances."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import signal
 import socket
 from types import FrameType
@@ -10,11 +9,11 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
+from shared import garbage
 from shared.errors import FatalError
 from shared.http.wire import Wire
 
 BACKLOG = 2048
-GARBAGE = 50_000  # objects between two collections: a request's own go without one, and a list makes thousands
 GRACE_S = 10  # an orchestrator gives 30 s from SIGTERM to SIGKILL: requests get these, the app's end the rest
 
 
@@ -62,8 +61,7 @@ def serve(app: ASGIApp, listener: socket.socket) -> None:
     server = uvicorn.Server(configured(app))
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises the signal again once it is done: a clean end
         signal.signal(number, _end)
-    gc.freeze()  # what is loaded stays
-    gc.set_threshold(GARBAGE)
+    garbage.spare(garbage.LIST)
     server.run(sockets=[listener])
     if not server.started:
         raise FatalError("The service did not start; the lines above say why.")

@@ -15,7 +15,7 @@ from services.recorder import facts, orphans
 from services.recorder.attempts import MOST, Attempts
 from services.recorder.digest import digest
 from services.recorder.intake import MISPLACED
-from services.recorder.records import parted
+from services.recorder.recording import parted
 from shared.envelope import Outgoing, seal, unseal
 from shared.errors import FatalError, UnavailableError
 from shared.ids import namespaced
@@ -69,7 +69,7 @@ def test_the_one_record_that_a_batch_fails_of_is_put_aside(tape: Tape, monkeypat
     assert {row.prediction_id for row in tape.database.rows(Prediction)} == {f"p{n}" for n in range(20) if n != 13}
     [letter] = tape.letters
     assert (letter.reason, letter.error, letter.attempts, letter.original.offset) == ("crash_loop", "KeyError", 3, 13)
-    assert [row.next_offset for row in tape.database.rows(Consumed)] == [20]
+    assert tape.recording.places == {(BUS.name(PREDICTIONS), 0): 20}
 
 
 def test_a_value_that_the_database_refuses_is_the_records_fault(tape: Tape, monkeypatch: pytest.MonkeyPatch) -> None:
