@@ -12,15 +12,17 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Protocol
 
-from schemas.events import Event, EventsCounted
-from shared.envelope import Sealed
+from schemas.events import EventsCounted
+from shared.envelope import Sealed, sealed
 from shared.errors import UnavailableError, UnconfirmedError
 from shared.ids import new_id
 from shared.log import Kept, Log
 
 TELL_S = 1.0
+MOMENT = attrgetter("occurred_at")
 KEEP_MINUTES = 120  # minutes that a process keeps in mind; requests end within seconds
 
 
@@ -42,14 +44,14 @@ class Counts:
         self._minutes: dict[int, Minute] = defaultdict(Minute)
         self._changed: set[int] = set()
 
-    def accepted(self, events: Sequence[Event]) -> None:
+    def accepted(self, events: Sequence[Sealed]) -> None:
         """These events are durable."""
-        for at, count in Counter(event.occurred_at for event in events).items():  # those of a request share theirs
+        for at, count in Counter(map(MOMENT, events)).items():  # those of a request share theirs
             minute = int(at.timestamp()) // 60
             self._minutes[minute].accepted += count
             self._changed.add(minute)
 
-    def unresolved(self, events: Sequence[Event]) -> None:
+    def unresolved(self, events: Sequence[Sealed]) -> None:
         """These were refused, but the broker may have them."""
         for event in events:
             minute = int(event.occurred_at.timestamp()) // 60
@@ -82,9 +84,8 @@ class Counts:
 
 
 class Countable(Log, Protocol):
-    """A log whose records name the process that accepted them."""
+    """A log that knows whose it is."""
 
-    instance: str
     service: str
 
 
@@ -124,18 +125,19 @@ class AuditedLog:
                 await asyncio.wait([teller])
                 await self._tell()
 
-    def seal(self, events: Sequence[Event]) -> list[Sealed]:
-        """See `Log.seal`."""
-        return self._log.seal(events)
+    @property
+    def instance(self) -> str:
+        """See `Log.instance`."""
+        return self._log.instance
 
-    async def append(self, sealed: Sequence[Sealed]) -> Kept:
+    async def append(self, events: Sequence[Sealed]) -> Kept:
         """See `Log.append`."""
         try:
-            kept = await self._log.append(sealed)
+            kept = await self._log.append(events)
         except UnconfirmedError:
-            self._counts.unresolved([one.event for one in sealed])
+            self._counts.unresolved(events)
             raise
-        self._counts.accepted([one.event for one in sealed])
+        self._counts.accepted(events)
         return kept
 
     async def _keep_telling(self) -> None:
@@ -147,7 +149,7 @@ class AuditedLog:
         """Best effort: what cannot be said now is said the next time."""
         if told := self._counts.changed():
             try:
-                await self._log.append(self._log.seal(told))
+                await self._log.append([sealed(one, self.instance) for one in told])
             except UnavailableError:
                 self._counts.again(told)
             except asyncio.CancelledError:

@@ -118,13 +118,11 @@ class Bus:
     @contextmanager
     def publisher(self) -> Iterator[Publisher]:
         """A publisher that is flushed and closed at the end."""
-        producer = KafkaProducer(
-            bootstrap_servers=self.servers, acks="all", linger_ms=2, reconnect_backoff_max_ms=RECONNECT_MS
-        )
+        publisher = Publisher(self)
         try:
-            yield Publisher(self, producer)
+            yield publisher
         finally:
-            producer.close(timeout=ACK_TIMEOUT_S)
+            publisher.close(ACK_TIMEOUT_S)
 
     def consumer(
         self, service: str, topics: tuple[Topic, ...], pulse: Pulse | None = None, **options: Any
@@ -215,12 +213,31 @@ class Follower:
             yield from records
 
 
-@dataclass(frozen=True)
+@dataclass
 class Publisher:
-    """Sends events and tells when they are durable."""
+    """Sends events and tells when they are durable.
+
+    kafka-python's producer is idempotent, and one that lost its place refuses everything from then on. So a producer
+    that failed is let go of, and the next records get a new one.
+    """
 
     bus: Bus
-    producer: KafkaProducer
+    _producer: KafkaProducer | None = None
+
+    @property
+    def producer(self) -> KafkaProducer:
+        """The producer of now."""
+        if self._producer is None:
+            self._producer = KafkaProducer(
+                bootstrap_servers=self.bus.servers, acks="all", linger_ms=2, reconnect_backoff_max_ms=RECONNECT_MS
+            )
+        return self._producer
+
+    def close(self, timeout_s: float) -> None:
+        """Let go of the producer, and of what it does not get rid of in time."""
+        if self._producer is not None:
+            self._producer.close(timeout=timeout_s)
+            self._producer = None
 
     def publish(self, *events: Event) -> None:
         """Send the events and wait until every replica that must have them has them.
@@ -268,6 +285,7 @@ class Publisher:
             for future in sent:
                 future.get(timeout=ACK_TIMEOUT_S)
         except KafkaError as error:
+            self.close(0)
             raise UnavailableError(f"Kafka did not confirm {len(records)} records ({type(error).__name__}).") from error
 
 

@@ -8,12 +8,12 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Literal, Protocol
 
 import structlog
 
-from schemas.events import Event
-from shared.envelope import Outgoing, Sealed, seal
+from shared.envelope import Outgoing, Sealed
 from shared.errors import UnavailableError, UnconfirmedError
 from shared.ids import new_id
 from shared.kafka import Bus
@@ -22,6 +22,7 @@ from shared.producer import Batch, Line
 
 MAX_HELD = 64 * 1024 * 1024  # bytes that may wait for the broker: two seconds of the most that one process can take
 WATCH_S = 0.1
+SIZE, TYPE = attrgetter("size"), attrgetter("event_type")
 FLUSH_S = 5.0
 
 
@@ -37,6 +38,10 @@ class Log(Protocol):
     """What an app needs of a log."""
 
     @property
+    def instance(self) -> str:
+        """The name of this process, which its records carry."""
+
+    @property
     def ready(self) -> bool:
         """Whether events can be taken now."""
 
@@ -47,10 +52,7 @@ class Log(Protocol):
     def running(self) -> contextlib.AbstractAsyncContextManager[None]:
         """Within this context events can be appended; at its end all of them have been flushed."""
 
-    def seal(self, events: Sequence[Event]) -> list[Sealed]:
-        """Events as this process accepts them, with their records."""
-
-    async def append(self, sealed: Sequence[Sealed]) -> Kept:
+    async def append(self, events: Sequence[Sealed]) -> Kept:
         """Return when all events are durable.
 
         Raises:
@@ -105,24 +107,19 @@ class KafkaLog:
             line.give_up()
             await asyncio.to_thread(line.join, FLUSH_S)
 
-    async def append(self, sealed: Sequence[Sealed]) -> Kept:
+    async def append(self, events: Sequence[Sealed]) -> Kept:
         """Send the events and wait until the broker has confirmed all of them. See `Log.append`."""
         if not self._up.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._ack_timeout_s):
                     await self._up.wait()
-        await self.send([one.record for one in sealed])
-        self.count(sealed)
+        await self.send([one.record for one in events])
+        self.count(events)
         return Kept()
 
-    def seal(self, events: Sequence[Event]) -> list[Sealed]:
-        """Events as this process accepts them: their records name it."""
-        instance = self.instance.encode()
-        return [Sealed(event, seal(event, instance=instance)) for event in events]
-
-    def count(self, sealed: Sequence[Sealed]) -> None:
+    def count(self, events: Sequence[Sealed]) -> None:
         """Count events that are on the broker."""
-        for event_type, number in Counter(type(one.event) for one in sealed).items():
+        for event_type, number in Counter(map(TYPE, events)).items():
             EVENTS_OUT.labels(self.service, event_type.__name__).inc(number)
 
     async def send(self, records: Sequence[Outgoing]) -> None:
@@ -131,7 +128,7 @@ class KafkaLog:
 
     def produce(self, records: Sequence[Outgoing]) -> Batch:
         """Hand records over to a connected producer. Raises as `Log.append`."""
-        line, size = self._line, sum(record.size for record in records)
+        line, size = self._line, sum(map(SIZE, records))
         if line is None or not line.up:
             raise UnavailableError("Kafka is away; send it again.")
         if line.held + size > MAX_HELD:

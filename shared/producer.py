@@ -89,7 +89,6 @@ class Line:
         self._changed = changed
         self._given_up = threading.Event()
         self._producer = Producer({"bootstrap.servers": bus.servers, "error_cb": self._on_error, **OPTIONS})
-        self._names: dict[str, str] = {}
         self._next_poll: asyncio.TimerHandle | None = None
         self._thread = threading.Thread(target=self._live, name="producer", daemon=True)
         self._thread.start()
@@ -103,9 +102,11 @@ class Line:
         batch = Batch(self, len(records), size)
         self.open[batch] = None
         self.held += size
-        produce, told = self._producer.produce, batch.told
+        produce, told, name, topic = self._producer.produce, batch.told, "", None
         for record in records:
-            produce(self._name(record), record.value, record.key, headers=record.headers, on_delivery=told)  # type: ignore[arg-type]
+            if record.topic is not topic:  # most lists go to one
+                topic, name = record.topic, self._bus.name(record.topic)
+            produce(name, record.value, record.key, headers=record.headers, on_delivery=told)  # type: ignore[arg-type]
         if len(self.open) == 1:  # it was idle
             self._poll_in(POLL_S)
         return batch
@@ -118,12 +119,6 @@ class Line:
     def join(self, timeout_s: float) -> None:
         """Wait for the thread's end."""
         self._thread.join(timeout_s)
-
-    def _name(self, record: Outgoing) -> str:
-        try:
-            return self._names[record.topic.name]
-        except KeyError:
-            return self._names.setdefault(record.topic.name, self._bus.name(record.topic))
 
     def poll(self) -> None:
         """Take the reports that are there; whoever waits for them goes on."""

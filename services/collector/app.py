@@ -76,7 +76,7 @@ def create_app(
     app.include_router(probes(lambda: log.ready, lambda: log.degraded))
     refuse = refusals(app, watch=_count)
     document(app)
-    desk = Desk(Intake(log, Window()), Gate(keyring.secret, clock, settings or CollectorSettings()))
+    desk = Desk(Intake(log, Window()), Gate(keyring.secret, log.instance, clock, settings or CollectorSettings()))
     apps, pages = bearer(keyring, "ingest"), bearer(keyring, "ingest", pages=True)
     reviewers = bearer(keyring, "review")
     routes = (

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
-from schemas.events import Event, UserErased
+from schemas.events import UserErased
 from services.collector.spool import Spool
 from shared.crash import crash_point
 from shared.envelope import Sealed
@@ -57,13 +57,9 @@ class DurableLog:
                 await asyncio.wait([drainer])
                 await self._spool.close()
 
-    def seal(self, events: Sequence[Event]) -> list[Sealed]:
-        """See `Log.seal`."""
-        return self._kafka.seal(events)
-
-    async def append(self, sealed: Sequence[Sealed]) -> Kept:
+    async def append(self, events: Sequence[Sealed]) -> Kept:
         """Return when all events are on the broker, or on the disk. Raises as `Log.append`."""
-        records = [one.record for one in sealed]
+        records = [one.record for one in events]
         in_doubt = False
         if not self.degraded:
             try:
@@ -73,12 +69,12 @@ class DurableLog:
             except UnavailableError as error:
                 in_doubt = isinstance(error, UnconfirmedError)
             else:
-                self._kafka.count(sealed)
+                self._kafka.count(events)
                 return Kept()
         try:
-            await self._spool.put(records, [_whose(one.event) for one in sealed])
+            await self._spool.put(records, [_whose(one) for one in events])
             in_doubt = True
-            await self._forget([one.event for one in sealed])
+            await self._forget(events)
         except UnavailableError as error:
             # 503 promises that nothing is kept: not when the broker may still have taken some of it.
             raise UnconfirmedError(str(error)) if in_doubt else error from None
@@ -86,10 +82,10 @@ class DurableLog:
         self._filled.set()
         return Kept("spool", self._spool.fullness)
 
-    async def _forget(self, events: Sequence[Event]) -> None:
+    async def _forget(self, events: Sequence[Sealed]) -> None:
         """An erasure that had to be spooled takes its user's events with it: the broker may be away for days."""
         for event in events:
-            if isinstance(event, UserErased):
+            if event.event_type is UserErased and event.user_key:
                 await self.erase(event.user_key)
 
     async def erase(self, user_key: str) -> int:
@@ -125,6 +121,6 @@ class DurableLog:
                 await asyncio.wait_for(self._drained.wait(), FLUSH_S)
 
 
-def _whose(event: Event) -> str | None:
+def _whose(event: Sealed) -> str | None:
     """The user whose words an event holds; an erasure holds none, and must outlive what it erases."""
-    return None if isinstance(event, UserErased) else getattr(event, "user_key", None)
+    return None if event.event_type is UserErased else event.user_key

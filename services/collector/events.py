@@ -8,24 +8,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from pydantic_core import to_json
+
 from schemas.events import (
     MAX_EXTENSIONS,
-    Comment,
-    Correction,
     Event,
     EventQuarantined,
-    Feedback,
     FeedbackReceived,
     LabelScore,
     ModelCard,
     PredictionServed,
-    Preference,
-    PreferencePair,
-    Rating,
     ReviewDecided,
-    Thumbs,
     TrainingRequested,
     UserErased,
+    in_utc,
 )
 from services.collector.requests import (
     AnyBody,
@@ -43,6 +39,7 @@ from services.collector.requests import (
     ThumbsBody,
     TrainingBody,
 )
+from shared.envelope import Sealed, carry, sealed
 from shared.errors import RequestError
 from shared.identity import user_key
 from shared.ids import namespaced, new_id
@@ -56,7 +53,7 @@ SANE = datetime(2000, 1, 1, tzinfo=UTC)  # before this, a clock was never set
 
 @dataclass(frozen=True)
 class Origin:
-    """Who sent a body, and when it came: the key's app, the installation's secret, the collector's clock.
+    """Who sent a body, and when it came where: the key's app, the installation's secret, clock and name of the process.
 
     A page's key (`browser`) can be read by everybody: of its users only the `proven` one is believed.
     """
@@ -64,6 +61,7 @@ class Origin:
     app: str
     secret: bytes
     at: datetime
+    instance: str
     reviewer: bool = False
     browser: bool = False
     proven: str | None = None
@@ -81,8 +79,8 @@ class Origin:
         return None if user is None else user_key(self.secret, self.app, user)
 
 
-def to_event(body: AnyBody, origin: Origin) -> Event:
-    """The event that one body says.
+def to_event(body: AnyBody, origin: Origin) -> Sealed:
+    """The event that one body says, in its record.
 
     Raises:
         RequestError: `wrong_app`, `too_old` or `extensions_too_large`.
@@ -90,10 +88,12 @@ def to_event(body: AnyBody, origin: Origin) -> Event:
     if body.app not in (None, origin.app) and not (isinstance(body, ErasureBody) and origin.reviewer):
         raise RequestError(403, "wrong_app", "The key is another app's.", "app")
     event_id = new_id() if body.event_id is None else namespaced(origin.app, body.event_id)
-    return _MAKERS[type(body)](body, origin, event_id)
+    if type(body) in _SAID:
+        return _feedback(body, origin, event_id)
+    return sealed(_MAKERS[type(body)](body, origin, event_id), origin.instance)
 
 
-def warnings_of(body: AnyBody, event: Event) -> list[str]:
+def warnings_of(body: AnyBody, origin: Origin, event: Sealed) -> list[str]:
     """What the sender should know of an event that was taken all the same."""
     told = []
     if type(body) in _NEWER:
@@ -101,9 +101,9 @@ def warnings_of(body: AnyBody, event: Event) -> list[str]:
     else:
         if body.model_extra:
             told.append("unknown_fields")
-        if getattr(body, "said_at", None) is not None and getattr(event, "said_at", None) is None:
+        if (said_at := getattr(body, "said_at", None)) is not None and _plausible(said_at, origin.at) is None:
             told.append("clock_skew")
-    if getattr(body, "user", None) is not None and getattr(event, "user_key", None) is None:
+    if event.user_key is None and getattr(body, "user", None) is not None:
         told.append("unproven_user")
     return told
 
@@ -151,18 +151,26 @@ def _quarantined(body: NewerBody, origin: Origin, event_id: str) -> EventQuarant
     )
 
 
-def _feedback(body: Spoken, origin: Origin, event_id: str) -> FeedbackReceived:
-    return FeedbackReceived(
-        event_id=event_id,
-        occurred_at=origin.at,
-        source=SOURCE,
-        **_beside(body, origin.at),
-        prediction_id=body.prediction_id,
-        feedback=_SAID[type(body)](body),
-        app=origin.app,
-        user_key=origin.pseudonym(body.user),
-        tags=body.tags,
+def _feedback(body: Any, origin: Origin, event_id: str) -> Sealed:
+    """Nearly everything that apps send. So its JSON is made without the event, which would check all fields again."""
+    user_key, beside = origin.pseudonym(body.user), _beside(body, origin.at)
+    if said_at := beside.get("said_at"):
+        beside["said_at"] = in_utc(said_at)
+    said = {
+        **_BLANK,
+        "event_id": event_id,
+        "occurred_at": in_utc(origin.at),
+        **beside,
+        "prediction_id": body.prediction_id,
+        "feedback": _SAID[type(body)](body),
+        "app": origin.app,
+        "user_key": user_key,
+        "tags": body.tags,
+    }
+    record = carry(
+        FeedbackReceived, event_id, origin.at, SOURCE, body.prediction_id, to_json(said), origin.instance.encode()
     )
+    return Sealed(FeedbackReceived, event_id, origin.at, user_key, record)
 
 
 def _prediction(body: PredictionBody, origin: Origin, event_id: str) -> PredictionServed:
@@ -227,18 +235,19 @@ def _training(body: TrainingBody, origin: Origin, event_id: str) -> TrainingRequ
 
 
 # By exact type: `isinstance` of a pydantic class is a call into Python, and ten of them cost as much as all checks.
-_SAID: dict[type[Spoken], Callable[[Any], Feedback]] = {
-    ThumbsBody: lambda body: Thumbs(value=body.value),
-    RatingBody: lambda body: Rating(value=body.value),
-    CorrectionBody: lambda body: Correction(value=body.value),
-    PreferenceBody: lambda body: Preference(
-        value=PreferencePair(chosen=body.value.chosen, rejected=body.value.rejected)
+_SAID: dict[type[Spoken], Callable[[Any], dict[str, Any]]] = {
+    **dict.fromkeys(
+        (ThumbsBody, RatingBody, CorrectionBody, CommentBody), lambda body: {"kind": body.kind, "value": body.value}
     ),
-    CommentBody: lambda body: Comment(value=body.value),
+    PreferenceBody: lambda body: {
+        "kind": body.kind,
+        "value": {"chosen": body.value.chosen, "rejected": body.value.rejected},
+    },
 }
+# Each field in its place, so that this JSON is that of the event itself.
+_BLANK: dict[str, Any] = {**dict.fromkeys(FeedbackReceived.model_fields), "source": SOURCE}
 _NEWER = frozenset({NewerBody, NewerFeedback})
 _MAKERS: dict[type[Any], Callable[[Any, Origin, str], Event]] = {
-    **dict.fromkeys(_SAID, _feedback),
     PredictionBody: _prediction,
     ReviewBody: _review,
     TrainingBody: _training,

@@ -30,6 +30,7 @@ class Gate:
     """Lets a request in, or refuses it."""
 
     secret: bytes
+    instance: str
     clock: Callable[[], datetime]
     settings: CollectorSettings
     nonces: Nonces = field(default_factory=Nonces)
@@ -50,7 +51,9 @@ class Gate:
         voucher = self._voucher(request, key, at) if browser else None
         try:
             proven = voucher.user if voucher else None
-            yield Admitted(Origin(key.app, self.secret, at, "review" in key.scopes, browser, proven), used)
+            yield Admitted(
+                Origin(key.app, self.secret, at, self.instance, "review" in key.scopes, browser, proven), used
+            )
         except BaseException:
             if voucher:
                 self.nonces.release(voucher.nonce)

@@ -34,7 +34,7 @@ class Sorted:
     """What the items of a request are: new events, repeats by their index, or refused."""
 
     events: list[Sealed] = field(default_factory=list)
-    contents: dict[str, bytes] = field(default_factory=dict)
+    contents: dict[str, int] = field(default_factory=dict)
     ids: list[str] = field(default_factory=list)
     repeated: list[int] = field(default_factory=list)
     errors: list[RequestError] = field(default_factory=list)
@@ -45,40 +45,42 @@ class Sorted:
     kept: Kept = field(default_factory=Kept)
 
 
-def sort(items: Sequence[Item], log: Log, window: Window) -> Sorted:
-    """Seal the events, and tell which are new."""
-    found = Sorted(errors=[item.at(index) for index, item in enumerate(items) if isinstance(item, RequestError)])
-    reads = [(index, item) for index, item in enumerate(items) if not isinstance(item, RequestError)]
-    for (index, item), sealed in zip(reads, log.seal([item.event for _, item in reads]), strict=True):
+def sort(items: Sequence[Item], window: Window) -> Sorted:
+    """Tell which events are new."""
+    found = Sorted()
+    for index, item in enumerate(items):
         try:
-            _place(found, index, item, sealed, window)
+            _place(found, index, item, window)
         except RequestError as error:
             found.errors.append(error.at(index))
-    found.errors.sort(key=lambda error: error.event_index or 0)
     return found
 
 
-def _place(found: Sorted, index: int, item: Read, sealed: Sealed, window: Window) -> None:
+def _place(found: Sorted, index: int, item: Item, window: Window) -> None:
+    if isinstance(item, RequestError):
+        raise item
     event, own_id, warnings = item
     if own_id is None:  # a made id is new by itself
         found.server_id = True
-        found.events.append(sealed)
-    elif _is_new(found, sealed, window):
-        found.events.append(sealed)
+        found.events.append(event)
+    elif _is_new(found, event, window):
+        found.events.append(event)
     else:
         found.repeated.append(index)
     found.ids.append(own_id or event.event_id)
     if warnings:
         found.warnings.update(warnings)
-    if type(event) is TrainingRequested:  # exact types: see `services.collector.events`
-        found.request_id = event.request_id
-    elif type(event) is UserErased:
+    if event.event_type is TrainingRequested:
+        found.request_id = event.event_id
+    elif event.event_type is UserErased:
         found.user_key = event.user_key
 
 
-def _is_new(found: Sorted, sealed: Sealed, window: Window) -> bool:
-    event_id, content = sealed.event.event_id, sealed.content
-    known = found.contents.get(event_id) or window.content(event_id)
+def _is_new(found: Sorted, event: Sealed, window: Window) -> bool:
+    event_id, content = event.event_id, event.content
+    known = found.contents.get(event_id)
+    if known is None:
+        known = window.content(event_id)
     if known is not None and known != content:
         raise RequestError(
             409, "id_conflict", "An event with this id says something else; the first stays.", "event_id"
@@ -132,14 +134,14 @@ class Intake:
 
     async def _store(self, items: Sequence[Item]) -> Sorted:
         crash_point("collector.after_parse")
-        found = sort(items, self.log, self.window)
+        found = sort(items, self.window)
         if found.events:
             found.kept = await self.log.append(found.events)
             crash_point("collector.after_ack")
             self.window.remember(found.contents)
             (ACCEPTED if found.kept.where == "broker" else SPOOLED).inc(len(found.events))
             if "unknown_version" in found.warnings:
-                QUARANTINED.inc(sum(type(one.event) is EventQuarantined for one in found.events))
+                QUARANTINED.inc(sum(one.event_type is EventQuarantined for one in found.events))
         if found.repeated:
             DUPLICATE.inc(len(found.repeated))
         return found

@@ -36,11 +36,9 @@ from schemas.events import (
 from shared.http.validation import Shape
 
 USER = "Your id of the user; only a keyed hash of it is kept."
-MAX_USER = 200
-MAX_OWN_ID = 48
-User = Annotated[str, StringConstraints(min_length=1, max_length=MAX_USER), Storable]
+User = Annotated[str, StringConstraints(min_length=1, max_length=200), Storable]
 # An app's own id of an event: stored as `<8 hex digits of the app>.<id>`, which is an `Id` of at most 64 characters.
-OwnId = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._:-]{{0,{MAX_OWN_ID - 1}}}$")]
+OwnId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,47}$")]
 CLOSED = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True, allow_inf_nan=False)
 
 

@@ -17,17 +17,18 @@ class Window:
     def __init__(self, capacity: int = CAPACITY) -> None:
         """Make one that holds at most `capacity` ids, and at least half as many of the newest."""
         self._half = max(1, capacity // 2)
-        self._young: dict[str, bytes] = {}
-        self._old: dict[str, bytes] = {}
+        self._young: dict[str, int] = {}
+        self._old: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def content(self, event_id: str) -> bytes | None:
+    def content(self, event_id: str) -> int | None:
         """The digest of what the event of this id says; None when it is not known here."""
-        return self._young.get(event_id) or self._old.get(event_id)
+        known = self._young.get(event_id)
+        return self._old.get(event_id) if known is None else known
 
-    def remember(self, contents: dict[str, bytes]) -> None:
+    def remember(self, contents: dict[str, int]) -> None:
         """Keep the digests of durable events by their ids; what an id said first stays."""
         for event_id, content in contents.items():
             if event_id not in self._old:

@@ -17,6 +17,7 @@ from schemas.events import ModelStateChanged, PredictionServed
 from services.predictor.batching import Batcher
 from services.predictor.requests import PREDICT, PredictAnswer, PredictBody, ServedModel
 from services.predictor.serving import Answer, Serving
+from shared.envelope import sealed
 from shared.errors import UnavailableError
 from shared.http.body import read_json
 from shared.http.documentation import REFUSALS, document, takes
@@ -69,7 +70,7 @@ class Desk:
         with PREDICT_SECONDS.labels(body.model if body.model in self.serving.champions else "unknown").time():
             answer = await self.batcher.answer(body.model, body.input, rules.top_k)
             served = self._served(body, key, answer, solicit, rules.solicit_rate)
-            await self.log.append(self.log.seal([served]))
+            await self.log.append([sealed(served, self.log.instance)])
         return PredictAnswer(
             prediction_id=served.prediction_id,
             model=answer.model,

@@ -49,7 +49,7 @@ def validate(shape: Shape[Body], value: Any, strict: bool = False) -> Body:
         raise RequestError(422, "object_type", "A JSON object is expected here.")
     adapter = shape.of(value)
     try:
-        body = adapter.validate_python(value)
+        body: Body = adapter.validator.validate_python(value)  # `TypeAdapter.validate_python` looks for a schema first
     except ValidationError as error:
         raise _refusal(error, shape.tag if adapter is shape.adapter else None) from None
     if strict and (unknown := getattr(body, "model_extra", None)):

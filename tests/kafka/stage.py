@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+
 from schemas.events import Event, TrainingRequested
 from shared.artifacts import ArtifactStore
 from shared.envelope import unseal
@@ -35,6 +38,17 @@ def until(what: Callable[[], object], deadline_s: float = DEADLINE_S) -> None:
     while not what():
         assert time.monotonic() < deadline, "it did not come to pass in time"
         time.sleep(0.05)
+
+
+def limit(bus: Bus, topic: Topic, size: int) -> None:
+    """Let the broker take records of at most this size on a topic."""
+    admin = KafkaAdminClient(bootstrap_servers=bus.servers)
+    try:
+        admin.alter_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, bus.name(topic), {"max.message.bytes": str(size)})]
+        )
+    finally:
+        admin.close()
 
 
 @dataclass

@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from kafka import KafkaAdminClient
-from kafka.admin import ConfigResource, ConfigResourceType
 from sqlalchemy import select
 from sqlmodel import Session, SQLModel
 
@@ -31,7 +29,7 @@ from shared.letters import Letter, read
 from shared.tables import Consumed, DeadLetter, FeedbackRow, Prediction, open_database
 from shared.topics import DEAD_LETTERS, FEEDBACK, PREDICTIONS, QUARANTINE, TOPICS, Topic
 from tests.conftest import free_port
-from tests.kafka.stage import until
+from tests.kafka.stage import limit, until
 from tests.unit.recorder_story import BOB, erased, said, served
 
 pytestmark = pytest.mark.kafka
@@ -246,14 +244,3 @@ def test_53_without_dead_letters_the_recorder_stops_before_the_pill_until_they_a
     assert len(places) <= len(place.rows(Consumed))
     assert [letter.reason for letter in place.letters(DEAD_LETTERS)] == ["decode_error"]
     assert len(place.rows(FeedbackRow)) == 21
-
-
-def limit(bus: Bus, topic: Topic, size: int) -> None:
-    """Let the broker take records of at most this size on a topic."""
-    admin = KafkaAdminClient(bootstrap_servers=bus.servers)
-    try:
-        admin.alter_configs(
-            [ConfigResource(ConfigResourceType.TOPIC, bus.name(topic), {"max.message.bytes": str(size)})]
-        )
-    finally:
-        admin.close()

@@ -16,10 +16,11 @@ from kafka.structs import TopicPartition
 
 from schemas.events import FeedbackReceived, PredictionServed, TrainingRequested
 from shared.envelope import unseal
-from shared.errors import InvalidEventError
+from shared.errors import InvalidEventError, UnavailableError
 from shared.kafka import Bus
 from shared.observe import Pulse
 from shared.topics import DEAD_LETTERS, FEEDBACK, PREDICTIONS, TOPICS, TRAINING_REQUESTS
+from tests.kafka.stage import limit
 from tests.unit.events import EXAMPLES
 
 pytestmark = pytest.mark.kafka
@@ -45,6 +46,17 @@ def test_the_topics_are_those_of_the_table(bus: Bus) -> None:
         admin.close()
     assert {bus.name(topic): topic.partitions for topic in TOPICS}.items() <= described.items()
     assert bus.topic(bus.name(FEEDBACK)) is FEEDBACK
+
+
+def test_a_publisher_that_was_refused_goes_on_when_the_broker_takes_records_again(bus: Bus) -> None:
+    with bus.publisher() as publisher:
+        publisher.publish(EXAMPLES[0])
+        limit(bus, PREDICTIONS, 100)
+        for _ in range(3):
+            with pytest.raises(UnavailableError):
+                publisher.publish(EXAMPLES[0])
+        limit(bus, PREDICTIONS, 1_048_588)
+        publisher.publish(EXAMPLES[0])
 
 
 def test_all_events_are_read_back_as_they_were_written(bus: Bus) -> None:

@@ -19,10 +19,9 @@ import httpx
 import learnback
 import pytest
 
-from schemas.events import Event
 from services.collector.events import Origin, to_event
 from services.collector.requests import ThumbsBody
-from shared.envelope import unseal
+from shared.envelope import Sealed, unseal
 from shared.errors import UnavailableError
 from shared.identity import Keyring, create_secret, read_secret
 from shared.ids import namespaced
@@ -155,20 +154,20 @@ def test_what_the_client_sends_arrives_once(tmp_path: Path, bus: Bus) -> None:
 async def test_a_broken_producer_is_replaced(bus: Bus) -> None:
     log = KafkaLog(bus, "collector")
     async with log.running():
-        await log.append(log.seal([thumbs("e1")]))
+        await log.append([thumbs("e1")])
         broken = log._line
         assert broken is not None
         broken.give_up()  # what an idempotent producer that lost its place comes to
         with pytest.raises(UnavailableError):
-            await log.append(log.seal([thumbs("e2")]))
+            await log.append([thumbs("e2")])
         await asyncio.to_thread(broken.join, 10)
-        await log.append(log.seal([thumbs("e2")]))
+        await log.append([thumbs("e2")])
     assert sorted(await asyncio.to_thread(stored, bus, FEEDBACK)) == ["e1", "e2"]
 
 
-def thumbs(event_id: str) -> Event:
+def thumbs(event_id: str) -> Sealed:
     body = ThumbsBody(event_id=event_id, prediction_id="p1", kind="thumbs", value="up")
-    return to_event(body, Origin("shop", b"secret", datetime.now(UTC)))
+    return to_event(body, Origin("shop", b"secret", datetime.now(UTC), "i1"))
 
 
 def test_a_20_mb_body_is_refused_before_it_is_read(tmp_path: Path) -> None:

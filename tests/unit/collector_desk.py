@@ -15,10 +15,11 @@ import httpx
 from schemas.events import Event
 from services.collector.app import create_app
 from services.collector.settings import CollectorSettings
-from shared.envelope import Sealed, seal
+from shared.envelope import Sealed
 from shared.errors import UnavailableError
 from shared.identity import Keyring
 from shared.log import Kept
+from tests.unit.events import carried
 
 SECRET = b"s" * 64
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -44,6 +45,8 @@ LISTS = ["/v1/feedback", "/v1/predictions"]
 class Memory:
     """A log in memory, which can be away."""
 
+    instance = "i1"
+
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.ready = True
@@ -53,13 +56,10 @@ class Memory:
     async def running(self) -> AsyncIterator[None]:
         yield
 
-    def seal(self, events: Sequence[Event]) -> list[Sealed]:
-        return [Sealed(event, seal(event)) for event in events]
-
-    async def append(self, sealed: Sequence[Sealed]) -> Kept:
+    async def append(self, events: Sequence[Sealed]) -> Kept:
         if not self.ready:
             raise UnavailableError("The log is away.")
-        self.events.extend(one.event for one in sealed)
+        self.events.extend(carried(one) for one in events)
         return Kept()
 
 

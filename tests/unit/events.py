@@ -24,6 +24,7 @@ from schemas.events import (
     UserErased,
     VerdictReached,
 )
+from shared.envelope import Sealed, unseal
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DIGEST, KEY, MODEL = "0" * 64, "a" * 32, "support-intent"
@@ -104,3 +105,8 @@ EXAMPLES: tuple[Event, ...] = (
         reason="better",
     ),
 )
+
+
+def carried(one: Sealed) -> Event:
+    """The event that a record carries."""
+    return unseal(one.record.value, one.record.headers, one.record.topic)

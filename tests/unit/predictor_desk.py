@@ -15,16 +15,17 @@ from typing import Any
 
 import httpx
 
-from schemas.events import Event, ModelStateChanged, PredictionServed
+from schemas.events import ModelStateChanged, PredictionServed
 from services.predictor.app import Desk, create_app
 from services.predictor.batching import Batcher
 from services.predictor.serving import Answer, Serving
 from shared.artifacts import ArtifactStore
-from shared.envelope import Sealed, seal
+from shared.envelope import Sealed
 from shared.errors import UnavailableError
 from shared.identity import Keyring
 from shared.log import Kept
 from shared.policy import PolicyFile
+from tests.unit.events import carried
 from tests.weights import MODEL, ROWS, Version, make_version
 
 SECRET = b"s" * 64
@@ -77,6 +78,8 @@ class House:
 class Memory:
     """A log in memory, which can be away."""
 
+    instance = "i1"
+
     def __init__(self) -> None:
         self.events: list[PredictionServed] = []
         self.ready = True
@@ -86,13 +89,10 @@ class Memory:
     async def running(self) -> AsyncIterator[None]:
         yield
 
-    def seal(self, events: Sequence[Event]) -> list[Sealed]:
-        return [Sealed(event, seal(event)) for event in events]
-
-    async def append(self, sealed: Sequence[Sealed]) -> Kept:
+    async def append(self, events: Sequence[Sealed]) -> Kept:
         if not self.ready:
             raise UnavailableError("The log is away.")
-        self.events += [one.event for one in sealed if isinstance(one.event, PredictionServed)]
+        self.events += [event for event in map(carried, events) if isinstance(event, PredictionServed)]
         return Kept()
 
 

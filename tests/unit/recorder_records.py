@@ -21,7 +21,7 @@ from tests.unit.recorder_story import NOON, Database
 BUS = Bus("nowhere:1", prefix="t")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Shelf(Publisher):
     """A publisher that keeps what it is given."""
 
@@ -40,7 +40,7 @@ class Tape:
     """A log in memory that a recorder reads: each event at the next offset of its topic's first partition."""
 
     database: Database = field(default_factory=Database)
-    shelf: Shelf = field(default_factory=lambda: Shelf(BUS, None))
+    shelf: Shelf = field(default_factory=lambda: Shelf(BUS))
     records: list[Record] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -408,10 +408,10 @@ class Held(Memory):
         super().__init__()
         self.asked, self.go_on = threading.Event(), threading.Event()
 
-    async def append(self, sealed: Sequence[Sealed]) -> Kept:
+    async def append(self, events: Sequence[Sealed]) -> Kept:
         self.asked.set()
         await asyncio.to_thread(self.go_on.wait, WAIT_S)
-        return await super().append(sealed)
+        return await super().append(events)
 
 
 def test_row_39_who_leaves_before_the_answer_may_ask_again(keys: Keys) -> None:

@@ -1,4 +1,4 @@
-"""The short way and the long way from an item to its event: they must not differ in anything but time."""
+"""Feedback becomes JSON without the event: it must be the event's own JSON, whatever is said and however."""
 
 from __future__ import annotations
 
@@ -6,84 +6,66 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from services.collector import reading
-from services.collector.events import Origin, to_event, warnings_of
-from services.collector.reading import Read, read
+from schemas.events import FeedbackReceived
+from services.collector.events import Origin
+from services.collector.reading import read
 from services.collector.requests import FEEDBACK
-from shared.errors import RequestError
-from shared.http.validation import validate
+from shared.envelope import sealed
+from tests.unit.events import carried
 
-ORIGIN = Origin("shop", b"s" * 32, datetime(2026, 11, 21, tzinfo=UTC))
-TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=210)
-ANYTHING = st.none() | st.booleans() | st.integers(-1, 7) | st.floats(0, 6) | TEXT | st.lists(TEXT, max_size=1)
-IDS = st.sampled_from(["e1", "a" * 48, "a" * 49, "", ".e", "é1", "e 1", "e\n"]) | TEXT
-KINDS = st.sampled_from(["thumbs", "rating", "correction", "comment", "preference", "guess"])
-ITEMS = st.fixed_dictionaries(
-    {},
+ORIGIN = Origin("shop", b"s" * 32, datetime(2026, 11, 21, 12, tzinfo=UTC), "i1")
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=200)
+SAID = st.one_of(
+    st.builds(lambda value: {"kind": "thumbs", "value": value}, st.sampled_from(["up", "down"])),
+    st.builds(lambda value: {"kind": "rating", "value": value}, st.integers(1, 5)),
+    st.builds(lambda value: {"kind": "correction", "value": value}, TEXT),
+    st.builds(lambda value: {"kind": "comment", "value": value}, TEXT),
+    st.builds(lambda one, other: {"kind": "preference", "value": {"chosen": one, "rejected": other}}, TEXT, TEXT),
+)
+REST = st.fixed_dictionaries(
+    {"prediction_id": st.sampled_from(["p1", "P:2"])},
     optional={
-        "event_id": IDS | ANYTHING,
-        "prediction_id": IDS | ANYTHING,
-        "kind": KINDS | ANYTHING,
-        "value": st.sampled_from(["up", "down", 1, 5, 0, 6, "billing", {"chosen": "a", "rejected": "b"}]) | ANYTHING,
-        "user": TEXT | ANYTHING,
-        "tags": st.dictionaries(st.sampled_from(["lang", "Lang", ""]), TEXT, max_size=2) | ANYTHING,
-        "app": st.sampled_from(["shop", "mail"]),
-        "said_at": st.sampled_from(["2026-11-20T10:00:00Z", "1970-01-01T00:00:00Z", 5]),
-        "more": ANYTHING,
+        "event_id": st.none() | st.sampled_from(["e1", "a" * 48]),
+        "user": st.none() | TEXT,
+        "tags": st.dictionaries(st.sampled_from(["lang", "page"]), TEXT.map(lambda text: text[:100]), max_size=2),
+        "app": st.just("shop"),
+        "schema_version": st.just(1),
+        "said_at": st.sampled_from(["2026-11-21T12:00:00+01:00", "2026-11-20T12:00:00.5Z", "1970-01-01T00:00:00Z"]),
+        "more": TEXT | st.floats(allow_nan=False, allow_infinity=False) | st.lists(TEXT, max_size=2),
     },
 )
-GOOD = st.builds(
-    lambda said, **rest: {**said, **rest},
-    st.sampled_from(
-        [
-            {"kind": "thumbs", "value": "up"},
-            {"kind": "rating", "value": 4},
-            {"kind": "correction", "value": " billing "},
-            {"kind": "comment", "value": "Danke, très bien 👍"},
-        ]
-    ),
-    event_id=st.sampled_from(["e1", "a" * 48]),
-    prediction_id=st.sampled_from(["p1", "P:2"]),
-    user=st.none() | st.text("aé", min_size=1, max_size=200),
-    tags=st.dictionaries(st.sampled_from(["lang", "page"]), st.text("aé", max_size=100), max_size=2),
+
+
+@given(SAID, REST)
+def test_the_record_is_the_one_that_the_event_would_have(said: dict[str, Any], rest: dict[str, Any]) -> None:
+    found = read(FEEDBACK, said | rest, ORIGIN).event
+    event = carried(found)
+    assert isinstance(event, FeedbackReceived)
+    assert sealed(event, "i1") == found
+    assert event.feedback.model_dump() == said
+    assert event.tags == rest.get("tags", {})
+    assert (event.user_key is None) == (rest.get("user") is None)
+    assert (event.extensions is None) == ("more" not in rest)
+
+
+@given(SAID, SAID)
+def test_what_is_said_decides_whether_two_are_the_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    later = Origin(ORIGIN.app, ORIGIN.secret, datetime(2026, 11, 21, 13, tzinfo=UTC), "i2")
+    first = read(FEEDBACK, {**one, "prediction_id": "p1", "event_id": "e1"}, ORIGIN).event
+    second = read(FEEDBACK, {**other, "prediction_id": "p1", "event_id": "e1"}, later).event
+    assert (first.content == second.content) == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("said_at", "kept", "warned"),
+    [("2026-11-21T12:04:00Z", True, []), ("2026-11-21T12:06:00Z", False, ["clock_skew"])],
 )
-
-
-def the_long_way(item: Any) -> Read:
-    body = validate(FEEDBACK, item)
-    event = to_event(body, ORIGIN)
-    return Read(event, body.event_id, warnings_of(body, event))
-
-
-def said_by(way: Any, item: Any) -> object:
-    """What becomes of an item: its event without a made id, or the refusal."""
-    try:
-        found = way(item)
-    except RequestError as error:
-        return error.code, error.field, str(error)
-    made = {"event_id": "made"} if found.own_id is None else {}
-    return found.event.model_copy(update=made), found.own_id, list(found.warnings)
-
-
-@given(ITEMS)
-@example({"event_id": None, "prediction_id": "p1", "kind": "thumbs", "value": "up", "user": None, "tags": None})
-@example({"prediction_id": "p1", "kind": "preference", "value": {"chosen": "a", "rejected": "b", "more": 1}})
-def test_whatever_comes_the_answer_is_that_of_the_long_way(item: dict[str, Any]) -> None:
-    assert said_by(lambda one: read(FEEDBACK, one, ORIGIN), item) == said_by(the_long_way, item)
-
-
-@given(GOOD)
-def test_plain_feedback_goes_the_short_way_to_the_same_event(item: dict[str, Any]) -> None:
-    found = reading._plain(item, ORIGIN)
-    assert found is not None
-    assert said_by(lambda _: found, item) == said_by(the_long_way, item)
-
-
-@pytest.mark.parametrize("browser", [True, False])
-def test_what_a_page_says_of_its_users_is_never_taken_the_short_way(browser: bool) -> None:
-    origin = Origin("shop", b"s" * 32, ORIGIN.at, browser=browser)
-    found = read(FEEDBACK, {"prediction_id": "p1", "kind": "thumbs", "value": "up", "user": "ann"}, origin)
-    assert list(found.warnings) == (["unproven_user"] if browser else [])
+def test_a_clock_that_is_ahead_is_told(said_at: str, kept: bool, warned: list[str]) -> None:
+    body = {"kind": "thumbs", "value": "up", "prediction_id": "p1", "said_at": said_at}
+    found = read(FEEDBACK, body, ORIGIN)
+    event = carried(found.event)
+    assert isinstance(event, FeedbackReceived)
+    assert ((event.said_at is not None), found.warnings) == (kept, warned)

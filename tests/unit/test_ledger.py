@@ -20,11 +20,12 @@ from services.recorder.accounting import Arrivals
 from services.recorder.batch import Batch, record
 from services.recorder.digest import digest
 from shared.audit import AuditedLog, Counts
-from shared.envelope import Sealed, seal
+from shared.envelope import Sealed, sealed
 from shared.errors import UnconfirmedError
 from shared.ledger import GRACE, MINUTE, imbalance
 from shared.log import Kept
 from shared.tables import LedgerRow
+from tests.unit.events import carried
 from tests.unit.recorder_story import ANN, NOON, Database, at, erased, said, served
 
 WHO, OTHER = "collector-1", "collector-2"
@@ -168,20 +169,18 @@ class Memory:
     away: bool = False
     ready: bool = True
     degraded: bool = False
+    instance: str = WHO
     told: asyncio.Event = field(default_factory=asyncio.Event)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         yield
 
-    def seal(self, events: Sequence[Event]) -> list[Sealed]:
-        return [Sealed(event, seal(event)) for event in events]
-
-    async def append(self, sealed: Sequence[Sealed]) -> Kept:
+    async def append(self, events: Sequence[Sealed]) -> Kept:
         if self.away:
             raise UnconfirmedError("away")
-        self.kept += [one.event for one in sealed]
-        if any(isinstance(one.event, EventsCounted) for one in sealed):
+        self.kept += [carried(one) for one in events]
+        if any(one.event_type is EventsCounted for one in events):
             self.told.set()
         return Kept()
 
@@ -196,13 +195,13 @@ def test_a_process_says_what_it_accepted_and_what_it_cannot_know() -> None:
     async def serve() -> None:
         log = AuditedLog(memory, Counts(WHO, "collector"), every_s=0.01)
         async with log.running():
-            await log.append(log.seal([asked(1), asked(2)]))
+            await log.append([sealed(asked(1), WHO), sealed(asked(2), WHO)])
             memory.away = True
             with pytest.raises(UnconfirmedError):
-                await log.append(log.seal([asked(3)]))
+                await log.append([sealed(asked(3), WHO)])
             memory.away = False
             await asyncio.wait_for(memory.told.wait(), 5)
-            await log.append(log.seal([asked(4)]))  # the last word is said at the end, whatever the clock says
+            await log.append([sealed(asked(4), WHO)])  # the last word is said at the end, whatever the clock says
 
     asyncio.run(serve())
     assert counts(memory)[-1] == (3, 1)
@@ -215,7 +214,7 @@ def test_counts_that_could_not_be_said_are_said_later() -> None:
     async def outage() -> None:
         log = AuditedLog(memory, Counts(WHO, "collector"), every_s=0.001)
         async with log.running():
-            await log.append(log.seal([asked(1)]))
+            await log.append([sealed(asked(1), WHO)])
             memory.away = True
             for _ in range(5):
                 await asyncio.sleep(0.002)
