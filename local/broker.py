@@ -79,7 +79,8 @@ def prepare(folder: Path, port: int) -> list[str]:
     command = java(folder)
     if not (folder / "log" / "meta.properties").exists():
         cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
+        named = f"--cluster-id={cluster}"  # in one word, since one in 64 begins with "-"
+        tool = ["kafka.tools.StorageTool", "format", named, "-c", str(properties)]
         done = subprocess.run([*command, *tool], capture_output=True, text=True)
         if done.returncode:
             raise FatalError(f"Kafka could not format {folder}: {done.stderr.strip()[-300:]}")
