@@ -12,16 +12,15 @@ from typing import Any
 
 import psutil
 from confluent_kafka import Producer
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
-from sqlmodel import col
 
 from bench.stage import answers, await_ready, free_port, program
 from schemas.events import Event
 from shared.envelope import seal
 from shared.errors import FatalError
 from shared.kafka import Bus
-from shared.tables import Consumed, open_database
+from shared.tables import consumed, open_database
 from shared.topics import FEEDBACK, PREDICTIONS
 
 LOOK_S = 0.01
@@ -52,13 +51,12 @@ class Recorder:
 
     def look(self) -> Seen:
         """What is visible in SQL now."""
-        query = select(col(Consumed.topic), col(Consumed.partition), col(Consumed.next_offset))
         try:
             with self.engine.connect() as connection:
-                found = connection.execute(query.where(col(Consumed.topic).in_(self.topics))).all()
+                found = consumed(connection)
         except DBAPIError:  # no table yet
-            found = []
-        return Seen(time.monotonic(), {(topic, part): place for topic, part, place in found})
+            found = {}
+        return Seen(time.monotonic(), {place: end for place, end in found.items() if place[0] in self.topics})
 
     def watch(self, until: int) -> Iterator[Seen]:
         """Each new state from now on, until so many events are recorded.

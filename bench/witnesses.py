@@ -13,25 +13,24 @@ from datetime import UTC, datetime
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
-from sqlmodel import col
 
 from bench.users import Users
+from local.demo.play import BASE
 from nemesis.installation import Installation
 from nemesis.poison import SILENT
 from schemas.events import CandidateTrained, TrainingProgressed, TrainingRequested, VerdictReached
 from shared.envelope import unseal
 from shared.ids import new_id
 from shared.kafka import Bus, Follower, Publisher
-from shared.tables import Consumed, open_database
+from shared.tables import consumed, open_database
 from shared.text import short_hash
 from shared.topics import AUDITS, FEEDBACK, PREDICTIONS, TRAINING_PROGRESS, VERDICTS
 
 Works = Callable[[], bool]
 Places = Mapping[tuple[str, int], int]
 ENDED = ("finished", "skipped", "failed")
-BASE = "all-MiniLM-L6-v2"
 
 
 @dataclass
@@ -61,10 +60,9 @@ class Scene:
 
     def recorded(self) -> Places:
         """How far SQL is."""
-        query = select(col(Consumed.topic), col(Consumed.partition), col(Consumed.next_offset))
         try:
             with self.engine.connect() as connection:
-                return {(topic, part): place for topic, part, place in connection.execute(query)}
+                return consumed(connection)
         except DBAPIError:
             return {}
 

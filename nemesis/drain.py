@@ -8,13 +8,12 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import create_engine, select
-from sqlmodel import col
+from sqlalchemy import create_engine
 
 from local.readiness import is_ready
 from nemesis.installation import Installation
 from shared.errors import FatalError
-from shared.tables import Consumed
+from shared.tables import consumed
 from shared.topics import TOPICS
 
 CALM_S = 3.0  # nothing moves for this long: dead letters that the last records led to have been read too
@@ -73,9 +72,8 @@ def spooled(here: Installation) -> float:
 def lag(here: Installation) -> int:
     """Records on the broker that SQL does not know of yet."""
     engine = create_engine(here.run.database_url)
-    query = select(col(Consumed.topic), col(Consumed.partition), col(Consumed.next_offset))
     with engine.connect() as connection:
-        places = {(topic, part): place for topic, part, place in connection.execute(query)}
+        places = consumed(connection)
     engine.dispose()
     with here.bus.follower(*TOPICS) as follower:
         ends = follower.consumer.end_offsets(follower.parts)

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
-from hashlib import sha256
 from typing import NamedTuple
 
 from pydantic import ValidationError
@@ -61,11 +60,10 @@ class Sealed(NamedTuple):
 
 
 _SAID_FROM = b'"source":'  # the last field of what is not said; before it are an id and a time, which hold no quotes
-_NOT_SAID = {"event_id", "occurred_at", "source"}
 _READ = ("ce_type", "ce_dataschema")
 
 
-def seal(event: Event, traceparent: str | None = None, instance: bytes | None = None) -> Outgoing:
+def seal(event: Event, traceparent: str | None = None, instance: str | None = None) -> Outgoing:
     """Turn an event into the record that carries it; `instance` is the process that counts it (see shared.audit)."""
     value = event.__pydantic_serializer__.to_json(event)  # as `model_dump_json`, without a detour by `str`
     out = carry(type(event), event.event_id, event.occurred_at, event.source, key_of(event), value, instance)
@@ -79,7 +77,7 @@ def seal(event: Event, traceparent: str | None = None, instance: bytes | None = 
 def sealed(event: Event, instance: str) -> Sealed:
     """An event that the process of this name accepts."""
     user_key = getattr(event, "user_key", None)
-    return Sealed(type(event), event.event_id, event.occurred_at, user_key, seal(event, instance=instance.encode()))
+    return Sealed(type(event), event.event_id, event.occurred_at, user_key, seal(event, instance=instance))
 
 
 def carry(
@@ -89,7 +87,7 @@ def carry(
     source: str,
     key: str,
     value: bytes,
-    instance: bytes | None = None,
+    instance: str | None = None,
 ) -> Outgoing:
     """The record of an event that is JSON already."""
     subject = key.encode()
@@ -103,7 +101,7 @@ def carry(
 
 
 @lru_cache(maxsize=64)
-def _fixed(event_type: type[Event], source: str, instance: bytes | None) -> Headers:
+def _fixed(event_type: type[Event], source: str, instance: str | None) -> Headers:
     """What the records of one process and type have in common."""
     headers: Headers = [
         ("ce_specversion", b"1.0"),
@@ -111,7 +109,7 @@ def _fixed(event_type: type[Event], source: str, instance: bytes | None) -> Head
         ("ce_source", source.encode()),
         ("content-type", b"application/json"),
     ]
-    return [*headers, (INSTANCE, instance)] if instance else headers
+    return [*headers, (INSTANCE, instance.encode())] if instance else headers
 
 
 @lru_cache(maxsize=64)  # the events of one request share theirs
@@ -162,16 +160,6 @@ def _major(value: bytes, schema: str | None) -> int:
     said = str(body.get("schema_version")) if isinstance(body, dict) else ""
     found = re.match(r"v?([0-9]{1,9})(?:\.|$)", said)
     return int(found[1]) if found else MAJOR
-
-
-def content_of(event: Event) -> str:
-    """What an event says, as 32 hex digits: equal for a repeat, other for another event under the same id.
-
-    When it was accepted and by which service is left out, since a repeat may come later and another way. So is what is
-    not said (null): an optional field that a later release adds must not turn a repeat of years ago into a conflict.
-    """
-    said = event.model_dump_json(exclude=_NOT_SAID, exclude_none=True)
-    return sha256(f"{type(event).__name__}\n{said}".encode()).hexdigest()[:32]
 
 
 def describe(error: ValidationError) -> str:

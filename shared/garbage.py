@@ -1,8 +1,8 @@
 """How often Python looks for cyclic garbage: seldom, in services that make and drop objects by the thousand.
 
-With its own 700 objects between two looks, one batch of the recorder or one list of the collector caused hundreds of
-them, each through thousands of objects that were all in use: a third of the CPU time of either (docs/log.md). What is
-no longer used goes by its reference count all the same; this is about cycles, such as those of exceptions.
+With its own 700 objects between two looks, one batch of the recorder caused hundreds of them, each through thousands of
+objects that were all in use: a third of its CPU time (docs/log.md). What is no longer used goes by its reference count
+all the same; this is about cycles, such as those of exceptions.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import structlog
 
 from schemas.events import Event
 from services.aggregator.analyst import Analyst
-from services.aggregator.changelogs import Kept
+from services.aggregator.changelogs import Contents
 from services.aggregator.facts import read_fact
 from services.aggregator.join import Entry, Place
 from services.aggregator.joiner import Joiner
@@ -38,7 +38,7 @@ logger = structlog.get_logger()
 
 
 def create(
-    bus: Bus, settings: AggregatorSettings, policies: PolicyFile, pulse: Pulse, kept: Mapping[str, Kept]
+    bus: Bus, settings: AggregatorSettings, policies: PolicyFile, pulse: Pulse, kept: Mapping[str, Contents]
 ) -> Aggregator:
     """Put the aggregator together; its topics must exist before it runs. `kept` is what its changelogs hold."""
     app = _faust_app(bus, settings)
@@ -80,7 +80,7 @@ def _faust_app(bus: Bus, settings: AggregatorSettings) -> faust.App:
     )
 
 
-def _table(app: faust.App, bus: Bus, topic: Changelog, kept: Mapping[str, Kept]) -> Table:
+def _table(app: faust.App, bus: Bus, topic: Changelog, kept: Mapping[str, Contents]) -> Table:
     table = app.Table(topic.table, key_type=bytes, value_type=bytes, partitions=topic.partitions)
     assert isinstance(table, Table)  # as the app is told
     if found := kept.get(bus.name(topic)):

@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 
 @dataclass
-class Kept:
+class Contents:
     """The newest value of each key of one changelog, and the last offset of each partition that was read to its end."""
 
     values: dict[bytes, bytes] = field(default_factory=dict)
@@ -63,12 +63,12 @@ class Changelogs:
         )
         self._consumer.assign(self._parts)
 
-    def read(self, quiet_s: float = QUIET_S) -> dict[str, Kept]:
+    def read(self, quiet_s: float = QUIET_S) -> dict[str, Contents]:
         """All of it, by the full name of each topic.
 
         A broker that says nothing for `quiet_s` is no error: of what was not read to its end no offset is told.
         """
-        kept = {part.topic: Kept() for part in self._parts}
+        kept = {part.topic: Contents() for part in self._parts}
         left, heard_at = len(self._parts), time.monotonic()
         try:
             while left and time.monotonic() - heard_at < quiet_s:
@@ -82,7 +82,7 @@ class Changelogs:
         return kept
 
 
-def _take(kept: dict[str, Kept], record: Any) -> bool:
+def _take(kept: dict[str, Contents], record: Any) -> bool:
     """Apply what librdkafka hands over; True when it is the end of a partition."""
     topic, error = record.topic(), record.error()
     if error is None:

@@ -8,7 +8,7 @@ import faust
 from faust.tables import TableManager
 from faust.types import TP
 
-from services.aggregator.changelogs import Kept
+from services.aggregator.changelogs import Contents
 
 
 class Table(faust.Table[bytes, bytes]):
@@ -18,7 +18,7 @@ class Table(faust.Table[bytes, bytes]):
         super().__init__(*arguments, **named)
         self._read: dict[tuple[str, int], int] = {}
 
-    def begin(self, kept: Kept) -> None:
+    def begin(self, kept: Contents) -> None:
         """Start with these values, before the app runs."""
         self.data.data.update(kept.values)
         self._read = dict(kept.offsets)

@@ -53,7 +53,7 @@ SANE = datetime(2000, 1, 1, tzinfo=UTC)  # before this, a clock was never set
 
 @dataclass(frozen=True)
 class Origin:
-    """Who sent a body, and when it came where: the key's app, the installation's secret, clock and name of the process.
+    """Who sent a body, when it came, and to whom: the key's app, the installation's secret, our clock and name.
 
     A page's key (`browser`) can be read by everybody: of its users only the `proven` one is believed.
     """
@@ -167,9 +167,7 @@ def _feedback(body: Any, origin: Origin, event_id: str) -> Sealed:
         "user_key": user_key,
         "tags": body.tags,
     }
-    record = carry(
-        FeedbackReceived, event_id, origin.at, SOURCE, body.prediction_id, to_json(said), origin.instance.encode()
-    )
+    record = carry(FeedbackReceived, event_id, origin.at, SOURCE, body.prediction_id, to_json(said), origin.instance)
     return Sealed(FeedbackReceived, event_id, origin.at, user_key, record)
 
 

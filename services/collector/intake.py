@@ -1,4 +1,4 @@
-"""What every route does with its bodies: they become events, repeats are told apart, the new ones made durable."""
+"""What every route does with its events: repeats are told apart, the new ones made durable."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ from shared import letters as letterbox
 from shared.envelope import Outgoing, seal
 from shared.errors import UnavailableError
 from shared.policy import PolicyFile
-from shared.tables import Consumed, Example, FeedbackRow, Receipt
+from shared.tables import Consumed, Example, FeedbackRow, Receipt, consumed
 
 SERVICE = "recorder"
 EventType = TypeVar("EventType", bound=Event)
@@ -153,8 +153,7 @@ def record(connection: Connection, batch: Batch, policies: PolicyFile) -> Record
 
 def _claim(connection: Connection, batch: Batch) -> None:
     """Refuse what is recorded already: a recorder that was frozen may wake up after another took its partitions."""
-    query = select(col(Consumed.topic), col(Consumed.partition), col(Consumed.next_offset))
-    places = {(topic, part): place for topic, part, place in connection.execute(query)} if batch.firsts else {}
+    places = consumed(connection) if batch.firsts else {}
     for part, first in batch.firsts.items():
         if places.get(part, first) > first:
             raise UnavailableError(f"{part[0]}/{part[1]} is recorded up to {places[part]}, by another recorder.")

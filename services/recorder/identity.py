@@ -1,7 +1,7 @@
 """Which events are new, which repeat one that is there, and which took the id of another.
 
 An id is taken for ever. A repeat says the same under the same id and changes nothing; who says something else under it
-comes too late: the first wins. Both are told by one digest of what an event says (`shared.envelope.content_of`), which
+comes too late: the first wins. Both are told by one digest of what an event says (`content_of`), which
 each prediction and each feedback row keeps.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Generic, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, select
@@ -16,9 +17,9 @@ from sqlmodel import col
 
 from schemas.events import Event, FeedbackReceived, PredictionServed
 from services.recorder.sql import among, chunks
-from shared.envelope import content_of
 from shared.tables import FeedbackRow, Prediction
 
+_NOT_SAID = {"event_id", "occurred_at", "source"}
 Said = PredictionServed | FeedbackReceived
 SaidType = TypeVar("SaidType", PredictionServed, FeedbackReceived)
 
@@ -99,3 +100,13 @@ def _taken(connection: Connection, events: Sequence[Said]) -> Taken:
         for event_id, content in connection.execute(feedback.where(among(connection, FeedbackRow.event_id, ids))):
             taken.events[event_id] = event_id, content
     return taken
+
+
+def content_of(event: Event) -> str:
+    """What an event says, as 32 hex digits: equal for a repeat, other for another event under the same id.
+
+    When it was accepted and by which service is left out, since a repeat may come later and another way. So is what is
+    not said (null): an optional field that a later release adds must not turn a repeat of years ago into a conflict.
+    """
+    said = event.model_dump_json(exclude=_NOT_SAID, exclude_none=True)
+    return sha256(f"{type(event).__name__}\n{said}".encode()).hexdigest()[:32]

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import structlog
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
-from sqlmodel import col
 
 from services.recorder import gauges
 from services.recorder.attempts import MOST, Attempts
@@ -25,7 +24,7 @@ from services.recorder.recording import Recording, is_away, parted
 from shared.crash import crash_point
 from shared.errors import UnavailableError
 from shared.observe import HANDLE_SECONDS, LAG, Pulse
-from shared.tables import Consumed
+from shared.tables import consumed
 
 BACKOFF_S = (0.2, 5.0)  # first and longest wait for a database that is away; far below max.poll.interval.ms
 TELL_S = 1.0
@@ -124,6 +123,5 @@ class Worker:
 
 def recorded(engine: Engine) -> dict[Part, int]:
     """The next offset of each partition, as SQL has it."""
-    query = select(col(Consumed.topic), col(Consumed.partition), col(Consumed.next_offset))
     with engine.connect() as connection:
-        return {Part(topic, part): place for topic, part, place in connection.execute(query)}
+        return {Part(*place): offset for place, offset in consumed(connection).items()}

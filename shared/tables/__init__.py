@@ -4,7 +4,7 @@ Fact tables hold one row an event. `example` is the curated view of all feedback
 function of the facts, so that replaying the log gives the same rows.
 """
 
-from shared.tables.books import Attempt, Consumed, DeadLetter, Erasure, LedgerRow, Receipt, Taint
+from shared.tables.books import Attempt, Consumed, DeadLetter, Erasure, LedgerRow, Receipt, Taint, consumed
 from shared.tables.columns import UtcTime
 from shared.tables.database import open_database
 from shared.tables.loop import (
@@ -45,5 +45,6 @@ __all__ = [
     "Verdict",
     "Version",
     "Vouched",
+    "consumed",
     "open_database",
 ]

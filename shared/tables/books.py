@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Column, Index, text
-from sqlmodel import Field, SQLModel
+from sqlalchemy import Column, Connection, Index, select, text
+from sqlmodel import Field, SQLModel, col
 
 from shared.tables.columns import UtcTime, time_column
 
@@ -98,3 +98,9 @@ class Attempt(SQLModel, table=True):
     partition: int = Field(primary_key=True)
     offset: int
     tries: int
+
+
+def consumed(connection: Connection) -> dict[tuple[str, int], int]:
+    """How far it has read: the next offset of each partition (topic and number)."""
+    query = select(col(Consumed.topic), col(Consumed.partition), col(Consumed.next_offset))
+    return {(topic, part): offset for topic, part, offset in connection.execute(query)}

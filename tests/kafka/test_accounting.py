@@ -75,7 +75,7 @@ def test_a_killed_collectors_events_are_accounted_for_and_a_lost_one_is_seen(bus
             )
         )  # fmt: skip
         until(lambda: shown(client, 'learnback_ledger_imbalance{window="24h"}') == 1)
-        record = seal(lost, instance=b"gone")
+        record = seal(lost, instance="gone")
         assert (INSTANCE, b"gone") in record.headers
         publisher.producer.send(bus.name(FEEDBACK), key=record.key, value=record.value, headers=record.headers)
         publisher.producer.flush()

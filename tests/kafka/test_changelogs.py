@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from faust import App
 from faust.types import TP
 
-from services.aggregator.changelogs import Changelogs, Kept
+from services.aggregator.changelogs import Changelogs, Contents
 from services.aggregator.tables import Table
 from services.aggregator.topics import CHANGELOGS, INTERNAL, JOINS
 from shared.kafka import Bus
@@ -46,7 +46,7 @@ def test_the_newest_value_of_each_key_is_read_and_how_far(bus: Bus) -> None:
 def test_a_broker_that_does_not_answer_is_left_to_faust(bus: Bus) -> None:
     nowhere = replace(bus, servers=f"127.0.0.1:{free_port()}")
     kept = Changelogs(nowhere, CHANGELOGS).read(quiet_s=0.5)
-    assert all(one == Kept() for one in kept.values())
+    assert all(one == Contents() for one in kept.values())
 
 
 async def test_a_table_tells_once_how_far_it_was_read() -> None:
@@ -55,7 +55,7 @@ async def test_a_table_tells_once_how_far_it_was_read() -> None:
     table = app.Table("joins", key_type=bytes, value_type=bytes, partitions=2)
     assert isinstance(table, Table)
     ours, theirs = TP("joins", 0), TP("joins", 1)
-    table.begin(Kept({b"a": b"1"}, {ours: 4, theirs: 9}))
+    table.begin(Contents({b"a": b"1"}, {ours: 4, theirs: 9}))
     assert table.data[b"a"] == b"1"
     assert table.persisted_offset(ours) == 4
     assert table.persisted_offset(ours) is None

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events import Comment, Event, FeedbackReceived
-from shared.envelope import content_of, seal, unseal
+from services.recorder.identity import content_of
+from shared.envelope import seal, unseal
 from shared.errors import InvalidEventError
 from shared.topics import DEAD_LETTERS, ERROR_SLICES, FEEDBACK, TOPIC_OF, key_of
 from tests.unit.events import EXAMPLES, KEY, NOON

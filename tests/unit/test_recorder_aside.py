@@ -268,7 +268,7 @@ def test_a_recorder_that_slept_while_another_recorded_writes_nothing(tape: Tape)
 
 
 def test_what_an_erasure_emptied_in_a_spool_is_accounted_for_as_erased(tape: Tape) -> None:
-    spooled = seal(said("p1", "b"), instance=b"i1")._replace(value=None)
+    spooled = seal(said("p1", "b"), instance="i1")._replace(value=None)
     tape.take([tape.add(spooled)])
     [row] = tape.database.rows(LedgerRow)
     assert (row.arrived, row.erased, row.missing) == (1, 1, 0)
