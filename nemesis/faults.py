@@ -21,11 +21,14 @@ from confluent_kafka.admin import AdminClient
 
 from local.programs import START_S, Program
 from local.readiness import is_ready
-from nemesis.installation import Installation
+from nemesis.installation import Installation, serving
 from nemesis.poison import SILENT
 
-FaultKind = Literal["kill", "kill_family", "pause", "restart"]
+FaultKind = Literal["kill", "kill_serving", "kill_family", "pause", "pause_serving", "restart"]
 KINDS: tuple[FaultKind, ...] = ("kill", "kill_family", "pause", "restart")
+SERVING: dict[FaultKind, FaultKind] = {"kill": "kill_serving", "pause": "pause_serving"}
+PLAIN = {serving: kind for kind, serving in SERVING.items()}
+INNER = 0.5  # of kills and pauses, of the process that serves, where it is not the program's own
 WEIGHTS = (35, 15, 30, 20)
 BROKER = "kafka"
 BROKER_EVERY_S = 45.0
@@ -74,7 +77,8 @@ class Breaker:
                     self._recovering.add(victim)
                     if victim == BROKER:
                         self._broker_back.clear()
-                    pool.submit(self._break, victim, self._chance.choices(KINDS, WEIGHTS)[0])
+                    kind, is_inner = self._chance.choices(KINDS, WEIGHTS)[0], self._chance.random() < INNER
+                    pool.submit(self._break, victim, SERVING.get(kind, kind) if is_inner else kind)
 
     def _victims(self, broker_broken_at: float) -> list[str]:
         now = time.monotonic()
@@ -88,13 +92,15 @@ class Breaker:
         return [self._chance.choice(settled)] if settled else []
 
     def _break(self, victim: str, kind: FaultKind) -> None:
-        at, pid = time.time(), self._pid(victim)
+        at, main = time.time(), self._pid(victim)
+        pid = serving(main) if kind in PLAIN else main
+        kind = PLAIN.get(kind, kind) if pid == main else kind
         start = time.monotonic()
         try:
             if pid:
                 self._strike(pid, kind)
-            start = time.monotonic() if kind == "pause" else start
-            recovery = self._await(victim, pid if kind != "pause" else 0, start)
+            is_pause = kind.startswith("pause")
+            recovery = self._await(victim, 0 if is_pause else pid, time.monotonic() if is_pause else start)
         finally:
             self._since[victim] = time.monotonic()
             if victim == BROKER:
@@ -112,7 +118,7 @@ class Breaker:
     def _strike(self, pid: int, kind: FaultKind) -> None:
         with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
             match kind:
-                case "kill":
+                case "kill" | "kill_serving":
                     os.kill(pid, signal.SIGKILL)
                 case "kill_family":
                     for child in psutil.Process(pid).children(recursive=True):
@@ -121,17 +127,17 @@ class Breaker:
                     os.kill(pid, signal.SIGKILL)
                 case "restart":
                     os.kill(pid, signal.SIGTERM)
-                case "pause":
+                case "pause" | "pause_serving":
                     os.kill(pid, signal.SIGSTOP)
                     time.sleep(self._chance.uniform(*PAUSE_S))
                     os.kill(pid, signal.SIGCONT)
 
     def _await(self, victim: str, old: int, start: float) -> float | None:
-        """Seconds until the victim is ready, as another process than `old`."""
+        """Seconds until the victim is ready, by another process than `old`, which is gone."""
         ready = self._broker_answers if victim == BROKER else _probe(self._programs[victim])
         deadline = start + PATIENCE_S
         while time.monotonic() < deadline:
-            if ready() and (not old or self._pid(victim) not in (0, old)):
+            if not psutil.pid_exists(old) and ready():
                 since = max(start, self._broker_at) if victim != BROKER else start
                 return max(0.0, time.monotonic() - since)
             time.sleep(LOOK_S)

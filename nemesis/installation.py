@@ -8,6 +8,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from local.layout import HOST, Ports, RunFolder
 from local.programs import Program, stages
 from local.supervise import Stack, running
@@ -39,6 +41,16 @@ class Installation:
     def key(self, app: str, scope: Scope = "ingest") -> str:
         """A new key for an app."""
         return Keyring(self.run.keys_file, read_secret(self.run.secret_file)).create(app, frozenset({scope}))
+
+
+def serving(main: int) -> int:
+    """The process that serves for a program: the one that its own was forked into (shared/standby.py), or its own."""
+    try:
+        process = psutil.Process(main)
+        forked = [child.pid for child in process.children() if child.cmdline() == process.cmdline()]
+    except psutil.NoSuchProcess:
+        return main
+    return forked[0] if forked else main
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from shared.lm import loading
 from shared.observe import running
 from shared.policy import read_policy
 from shared.settings import Platform, load
+from shared.standby import stand_by
 from shared.tables import open_database
 from shared.topics import CANDIDATES, MODELS, VERDICTS
 
@@ -23,6 +24,7 @@ def main() -> None:
     """Wire the evaluator and run it until SIGTERM."""
     platform, settings = load(Platform), load(EvaluatorSettings)
     policies = read_policy(platform.policy_file)
+    stand_by("evaluator", loading.load)
     bus = Bus.of(platform)
     with running("evaluator", settings.host, settings.port) as (pulse, stopping):
         loading.begin()

@@ -20,6 +20,7 @@ from shared.log import KafkaLog
 from shared.observe import start_logging
 from shared.policy import read_policy
 from shared.settings import Platform, load
+from shared.standby import stand_by
 
 
 def main() -> None:
@@ -29,6 +30,7 @@ def main() -> None:
     policies = read_policy(platform.policy_file)
     keyring = Keyring(platform.keys_file, read_secret(platform.secret_file))
     listener = listen(settings.host, settings.port)
+    stand_by("predictor", loading.load)
     loading.begin()
     bus = Bus.of(platform)
     serving = Serving(ArtifactStore(platform.artifacts_url), settings.threads)

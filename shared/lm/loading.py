@@ -29,7 +29,7 @@ def begin() -> threading.Thread:
     Whoever wants the same meanwhile waits, as Python's import locks have it. What fails here fails there again, and is
     told there. A process that is to end waits too: one does not leave in the middle of a library's start.
     """
-    thread = threading.Thread(target=_load, name="loading")
+    thread = threading.Thread(target=load, name="loading")
     thread.start()
     return thread
 
@@ -49,7 +49,8 @@ def classifier(base: str, threads: int = 0) -> Classifier:
     return Classifier(base)
 
 
-def _load() -> None:
+def load() -> None:
+    """Import."""
     with _lean():
         import_module("shared.lm.classifier")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from bench.__main__ import benches
-from bench.recovery import Recovery, figures_of
+from bench.recovery import Recovery, Victim, figures_of
 from bench.report import Figure, Report, at_least, at_most
 from bench.stage import program
 from bench.witnesses import WITNESSES
@@ -60,11 +60,13 @@ def test_every_program_of_an_installation_has_a_witness_of_its_recovery(tmp_path
 
 def test_a_program_that_is_back_too_late_breaks_its_bar() -> None:
     seconds = [Recovery(1.0, late) for late in (2.5, 3.0, 9.0)]
-    told = {name: figures_of(name, seconds)[0] for name in WITNESSES}
+    told = {name: figures_of(Victim(name), seconds)[0] for name in WITNESSES}
     assert {name for name, figure in told.items() if not figure.holds} == {"collector"}
     assert {(figure.value, figure.spread) for figure in told.values()} == {(3.0, (2.5, 9.0))}
-    assert not figures_of("recorder", [Recovery(1.0, 5.1)])[0].holds
-    assert not figures_of("kafka", [Recovery(1.0, 15.1)])[0].holds
+    assert not figures_of(Victim("recorder"), [Recovery(1.0, 5.1)])[0].holds
+    assert not figures_of(Victim("kafka"), [Recovery(1.0, 15.1)])[0].holds
+    [whole, *_] = figures_of(Victim("predictor", is_whole=True), [Recovery(1.0, 9.0)])
+    assert (whole.holds, "whole program" in whole.name) == (None, True), "nobody takes it for the figure with the bar"
 
 
 def test_nothing_stays_behind(tmp_path: Path) -> None:
