@@ -137,7 +137,7 @@ class Breaker:
         ready = self._broker_answers if victim == BROKER else _probe(self._programs[victim])
         deadline = start + PATIENCE_S
         while time.monotonic() < deadline:
-            if not psutil.pid_exists(old) and ready():
+            if not (old and psutil.pid_exists(old)) and ready():
                 since = max(start, self._broker_at) if victim != BROKER else start
                 return max(0.0, time.monotonic() - since)
             time.sleep(LOOK_S)

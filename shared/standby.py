@@ -27,14 +27,14 @@ NEWS = (*END, signal.SIGCHLD)
 def stand_by(service: str, load: Callable[[], object]) -> None:
     """Import by `load`, and return in the process that serves; the one that called stays here until the program ends.
 
-    Threads and connections of the caller would not survive. It just returns, so that all is one process, where the
-    kernel cannot tie a process to its parent's life (not Linux), and where a test wants to see one die at a place.
+    Threads and connections of the caller would not survive. It is one process, which just returns, where the kernel
+    cannot tie a process to its parent's life (not Linux), and where a test wants to see one die at a place.
     """
-    if sys.platform != "linux" or crash.CRASH_AT:
-        return
     for number in END:
         signal.signal(number, lambda *_: os._exit(0))  # nothing has begun; one does not unwind out of a library's start
     load()
+    if sys.platform != "linux" or crash.CRASH_AT:
+        return
     log, main = start_logging(service), os.getpid()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, NEWS)  # none gets lost between two looks: `sigwait` takes them
     while (child := os.fork()) != 0:

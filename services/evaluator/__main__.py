@@ -27,7 +27,6 @@ def main() -> None:
     stand_by("evaluator", loading.load)
     bus = Bus.of(platform)
     with running("evaluator", settings.host, settings.port) as (pulse, stopping):
-        loading.begin()
         bus.await_topics(stopping)
         consumer = bus.consumer("evaluator", (CANDIDATES,), pulse, max_poll_records=1)
         with bus.publisher() as publisher, bus.follower(VERDICTS, MODELS) as decided:

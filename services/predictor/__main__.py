@@ -31,7 +31,6 @@ def main() -> None:
     keyring = Keyring(platform.keys_file, read_secret(platform.secret_file))
     listener = listen(settings.host, settings.port)
     stand_by("predictor", loading.load)
-    loading.begin()
     bus = Bus.of(platform)
     serving = Serving(ArtifactStore(platform.artifacts_url), settings.threads)
     desk = Desk(

@@ -1,15 +1,14 @@
-"""Imports torch, transformers and peft beside everything else that a service does when it starts.
+"""Imports torch, transformers and peft before anything else that a service does, and leaner than `import` would.
 
-They are nearly all that a killed predictor or evaluator needs to be back: 4.9 s of CPU. Three things make it less. It
-begins at once, in a thread, while Kafka is asked and answers; the garbage collector, which would look again and again
-through objects that all stay, waits; and what is imported only because it is installed is not found (docs/log.md).
+They are nearly all that a predictor or evaluator needs to start: 4.9 s of CPU (shared/standby.py spares those who are
+killed). Two things make it less: the garbage collector, which would look again and again through objects that all stay,
+waits; and what is imported only because it is installed is not found (docs/log.md).
 """
 
 from __future__ import annotations
 
 import gc
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -23,15 +22,10 @@ if TYPE_CHECKING:
 UNUSED = ("triton", "scipy", "jinja2")
 
 
-def begin() -> threading.Thread:
-    """Begin to import.
-
-    Whoever wants the same meanwhile waits, as Python's import locks have it. What fails here fails there again, and is
-    told there. A process that is to end waits too: one does not leave in the middle of a library's start.
-    """
-    thread = threading.Thread(target=load, name="loading")
-    thread.start()
-    return thread
+def load() -> None:
+    """Import."""
+    with _lean():
+        import_module("shared.lm.classifier")
 
 
 def classifier(base: str, threads: int = 0) -> Classifier:
@@ -47,12 +41,6 @@ def classifier(base: str, threads: int = 0) -> Classifier:
     if threads:
         torch.set_num_threads(threads)
     return Classifier(base)
-
-
-def load() -> None:
-    """Import."""
-    with _lean():
-        import_module("shared.lm.classifier")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What the services that compute import is imported beside the rest, and nothing is missing afterwards."""
+"""What takes seconds to import comes after what may be wrong, and nothing is missing afterwards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 LOADS = """
 import gc, sys
 from shared.lm import loading
-loading.begin().join()
+loading.load()
 assert gc.isenabled()
 assert "shared.lm.classifier" in sys.modules
 assert not {"scipy", "triton"} & sys.modules.keys(), "they take most of a second"
@@ -35,6 +35,6 @@ def test_a_base_loads_and_computes_though_imports_left_something_out() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_services_that_compute_join_their_groups_before_they_import_what_takes_seconds() -> None:
+def test_services_that_compute_read_their_settings_before_they_import_what_takes_seconds() -> None:
     done = run(LIGHT)
     assert done.returncode == 0, f"imported at once: {done.stderr}"
