@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from bench.stage import answers, await_ready, free_port, program
-from schemas.events import Event
+from schemas.events import Event, FeedbackReceived, PredictionServed
 from shared.envelope import seal
 from shared.errors import FatalError
 from shared.kafka import Bus
@@ -25,6 +26,9 @@ from shared.topics import FEEDBACK, PREDICTIONS
 
 LOOK_S = 0.01
 STUCK_S = 120
+SLICE = 200  # events that are on their way at once
+
+
 Place = tuple[str, int]  # topic and partition
 
 
@@ -100,11 +104,18 @@ class Flow:
         self.producer = Producer({"bootstrap.servers": self.bus.servers, "acks": "all", "linger.ms": 5})
 
     def fill(self, events: Iterable[Event]) -> None:
-        """Put events on their topics; they are the broker's when this returns."""
-        for event in events:
-            self.send(event)
-        if self.producer.flush(STUCK_S):
-            raise FatalError(f"Kafka at {self.bus.servers} did not take all events within {STUCK_S} s.")
+        """Put events on their topics; they are the broker's when this returns.
+
+        As users do, who answer what they were served: feedback lies on the log after its prediction.
+        """
+        rest = iter(events)
+        while some := list(islice(rest, SLICE)):
+            for kind in (PredictionServed, FeedbackReceived):
+                for event in some:
+                    if isinstance(event, kind):
+                        self.send(event)
+                if self.producer.flush(STUCK_S):
+                    raise FatalError(f"Kafka at {self.bus.servers} did not take all events within {STUCK_S} s.")
 
     def send(self, event: Event, **options: Any) -> None:
         """Hand an event to the producer."""

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Engine, delete, select
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import col
 
-from services.recorder.feed import Part, Polled, Record
+from services.recorder.records import Part, Polled, Record
 from services.recorder.sql import lock, replace
 from shared.tables import Attempt
 

@@ -49,10 +49,10 @@ from services.recorder import (
 from services.recorder.accounting import Arrivals, Ends, Outcome
 from services.recorder.datasets import Imported
 from services.recorder.erasures import Erased
-from services.recorder.feed import Record
 from services.recorder.heads import Class, Newcomer
 from services.recorder.join import Joined
 from services.recorder.labels import Named
+from services.recorder.records import Record
 from services.recorder.shelves import Letters
 from services.recorder.sql import insert_new, lock, replace
 from shared import letters as letterbox

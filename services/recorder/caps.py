@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, bindparam, select, update
+from sqlalchemy import Connection, Select, select
 from sqlmodel import col
 
 from services.recorder.join import Joined
-from services.recorder.sql import among, chunks
+from services.recorder.sql import among, chunks, overwrite
 from shared.policy import PolicyFile
 from shared.tables import FeedbackRow
 
@@ -108,6 +108,4 @@ def start_of(day: date) -> datetime:
 
 
 def _mark(connection: Connection, votes: Sequence[Vote], counted: bool) -> None:
-    if votes:
-        statement = update(FeedbackRow).where(col(FeedbackRow.event_id) == bindparam("of")).values(counted=counted)
-        connection.execute(statement, [{"of": vote.event_id} for vote in votes])
+    overwrite(connection, FeedbackRow, [{"event_id": vote.event_id, "counted": counted} for vote in votes])

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, func, select
 from sqlmodel import col
 
 from services.recorder import accounts, evidence, labels, voices
 from services.recorder.curation import Case, Curated, curate
 from services.recorder.evidence import Evidence
 from services.recorder.labels import Named
-from services.recorder.sql import Row, among, chunks
+from services.recorder.sql import Row, among, chunks, overwrite
 from shared.policy import PolicyFile
 from shared.tables import Example
-
-COLUMNS = ("status", "reason", "target", "weight", "votes", "reviewed")
 
 
 def settle(connection: Connection, ids: set[str], policies: PolicyFile, held: Counter[str]) -> set[Named]:
@@ -60,12 +58,10 @@ def _curate(connection: Connection, known: Sequence[Evidence], policies: PolicyF
     touched: set[Named] = set()
     for one, made in judge(connection, known, policies, held):
         decision = one.ruling.decision if one.ruling else None
-        rows.append(columns(made) | {"of": one.id, "reviewed": decision})
+        rows.append(columns(made) | {"id": one.id, "reviewed": decision})
         if decision or one.id in before:
             touched |= {(one.model, target) for target in (made.target, before.get(one.id)) if target is not None}
-    if rows:
-        statement = update(Example).where(col(Example.id) == bindparam("of"))
-        connection.execute(statement.values({name: bindparam(name) for name in COLUMNS}), rows)
+    overwrite(connection, Example, rows)
     return touched
 
 

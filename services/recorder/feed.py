@@ -9,55 +9,45 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import NamedTuple, cast
+from math import inf
+from time import monotonic
+from typing import cast
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from services.recorder.records import Part, Places, Polled, Record, parted
+from services.recorder.timeline import Timeline
 from shared.errors import FatalError, UnavailableError
 from shared.kafka import RECONNECT_MS, SESSION_TIMEOUT_MS, Bus
 from shared.topics import Topic
 
 QUEUE_KB = 16 * 1024  # read ahead at most this much, so that memory does not follow the backlog
 FETCH_BYTES = 256 * 1024  # of one partition at a time: predictions and their feedback come close to each other
+PATIENCE = 10  # polls for a partition that has older records and brings none: its broker may be away
 
 log = structlog.get_logger()
 
 
-class Part(NamedTuple):
-    """One partition of one topic."""
-
-    topic: str
-    partition: int
-
-
-class Record(NamedTuple):
-    """One record as it was read. `timestamp` is in milliseconds."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
-    timestamp: int
-
-
-Polled = Mapping[Part, Sequence[Record]]
-Places = Mapping[Part, int]
-
-
 @dataclass
 class Feed:
-    """The group's member. `recorded` tells the next offset of each partition that was ever recorded."""
+    """The group's member. `recorded` tells the next offset of each partition that was ever recorded.
+
+    `places` is up to where everything is recorded, `reached` up to where it came; what is between waits in `timeline`,
+    or is being recorded. `newest` is when the last record that was handed out of each partition was written.
+    """
 
     consumer: Consumer
     recorded: Callable[[], Places]
     assigned: list[Part] = field(default_factory=list)
     places: dict[Part, int] = field(default_factory=dict)
+    reached: dict[Part, int] = field(default_factory=dict)
+    timeline: Timeline = field(default_factory=Timeline)
+    paused: set[Part] = field(default_factory=set)
+    fruitless: int = 0
     newest: dict[Part, int] = field(default_factory=dict)
 
     @classmethod
@@ -90,7 +80,7 @@ class Feed:
         return bool(self.places)
 
     def poll(self, records: int, timeout_s: float) -> Polled:
-        """What came within the time, at most so many records; of each partition from our place on, without gaps.
+        """The oldest of what came, at most so many records; of each partition from our place on, without gaps.
 
         Raises:
             FatalError: this member will not be given anything any more.
@@ -99,11 +89,39 @@ class Feed:
         """
         if self.assigned and not self.places:
             self._go()
+        deadline = monotonic() + timeout_s
+        taken: list[Record] = []
+        while len(taken) < records and (left_s := deadline - monotonic()) > 0:
+            self._fetch(records, left_s)
+            taken += self.timeline.take(records - len(taken), self._complete_until())
+        self.fruitless = 0 if taken or not self.timeline else self.fruitless + 1
+        polled = {part: some for part, some in parted(taken).items() if part in self.places}
+        self.newest |= {part: some[-1].timestamp for part, some in polled.items()}
+        return polled
+
+    def _fetch(self, records: int, timeout_s: float) -> None:
         try:
             messages = self.consumer.consume(records, timeout_s)
         except KafkaException as error:
             raise UnavailableError(f"Kafka cannot be read ({error.args[0].name()}).") from error
-        return self._expected(messages)
+        self._expect(messages)
+        self._hold_back()
+
+    def _complete_until(self) -> float:
+        """Up to when all that was written is here; for ever if a partition brings nothing though it has something."""
+        if self.fruitless >= PATIENCE:
+            return inf
+        unread = [part for part, to in self.reached.items() if self._end_of(part, to + 1) > to]
+        return self.timeline.complete_until(unread)
+
+    def _hold_back(self) -> None:
+        """Fetch no more of partitions that run ahead (what was fetched already is fetched again when they go on)."""
+        full, roomy = self.timeline.full() - self.paused, self.timeline.roomy() & self.paused
+        if full:
+            self.consumer.pause([TopicPartition(*part) for part in full])
+        if roomy:
+            self.consumer.resume([TopicPartition(*part) for part in roomy])
+        self.paused = self.paused - roomy | full
 
     def advance(self, places: Places) -> None:
         """Note up to where everything is recorded."""
@@ -111,7 +129,7 @@ class Feed:
 
     def rewind(self) -> None:
         """Read again from where SQL stands."""
-        self.places = {}
+        self._forget()
 
     def tell_kafka(self) -> dict[str, int]:
         """Show our place to those who watch the group; how many records of each topic are still to come."""
@@ -131,8 +149,12 @@ class Feed:
 
     def _behind(self) -> dict[Part, int]:
         """How many records of each partition are still to come."""
-        ends = {part: self.consumer.get_watermark_offsets(TopicPartition(*part), cached=True) for part in self.places}
-        return {part: max(0, end[1] - self.places[part]) if (end := ends[part]) else 0 for part in self.places}
+        return {part: max(0, self._end_of(part, place) - place) for part, place in self.places.items()}
+
+    def _end_of(self, part: Part, unheard: int) -> int:
+        """The offset that a partition's next record will get, as last heard; `unheard` before anything was."""
+        ends = self.consumer.get_watermark_offsets(TopicPartition(*part), cached=True)
+        return ends[1] if ends and ends[1] >= 0 else unheard
 
     def close(self) -> None:
         """Leave the group, so that others take over at once."""
@@ -141,32 +163,38 @@ class Feed:
     def _given(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Read nothing of what the group gave until SQL has said from where."""
         self.assigned = [Part(one.topic, one.partition) for one in partitions]
-        self.places = {}
+        self._forget()
         self.consumer.assign([])
 
     def _taken(self, _consumer: Consumer, _partitions: list[TopicPartition]) -> None:
-        self.assigned, self.places = [], {}
+        self.assigned = []
+        self._forget()
         self.consumer.unassign()
+
+    def _forget(self) -> None:
+        self.places, self.reached = {}, {}
+        self.timeline.clear()
 
     def _go(self) -> None:
         recorded = self.recorded()
         starts = {part: recorded.get(part, OFFSET_BEGINNING) for part in self.assigned}
         self.consumer.assign([TopicPartition(*part, start) for part, start in starts.items()])
+        self.consumer.resume([TopicPartition(*part) for part in self.paused & starts.keys()])
+        self.paused.clear()
         self.places = {part: max(0, start) for part, start in starts.items()}
+        self.reached, self.fruitless = dict(self.places), 0
 
-    def _expected(self, messages: Iterable[Message]) -> Polled:
-        """The records of partitions that are still ours, from our place on (librdkafka may hand out older fetches)."""
-        polled: dict[Part, list[Record]] = {}
+    def _expect(self, messages: Iterable[Message]) -> None:
+        """Keep the records of partitions that are still ours, from our place on (older fetches may be handed out)."""
         for message in messages:
             if (problem := message.error()) is not None:
                 _note(problem)
                 continue
             record = _record(message)
             part = Part(record.topic, record.partition)
-            if record.offset >= self.places.get(part, record.offset + 1):
-                polled.setdefault(part, []).append(record)
-                self.newest[part] = record.timestamp
-        return polled
+            if record.offset >= self.reached.get(part, record.offset + 1):
+                self.timeline.add(part, record)
+                self.reached[part] = record.offset + 1
 
 
 def _note(problem: KafkaError) -> None:

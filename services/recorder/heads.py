@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, delete, select
 from sqlmodel import col
 
 from services.recorder import guards
 from services.recorder.join import Joined, words_on
-from services.recorder.sql import Row, among, chunks
+from services.recorder.sql import Row, among, chunks, overwrite
 from shared.policy import PolicyFile, Trust
 from shared.tables import Example
 from shared.text import fingerprint
@@ -163,12 +163,8 @@ def settle(
             newcomer.side = side
         if side == "holdout" or any(member.side == "holdout" for member in old):
             models.add(of[0])
-    if moved:
-        statement = update(Example).where(col(Example.id) == bindparam("of")).values(side=bindparam("to"))
-        connection.execute(statement, [{"of": example, "to": side} for example, side in moved.items()])
-    if marked:
-        statement = update(Example).where(col(Example.id) == bindparam("of")).values(guard=bindparam("to"))
-        connection.execute(statement, [{"of": example, "to": guard} for example, guard in marked.items()])
+    overwrite(connection, Example, [{"id": example, "side": side} for example, side in moved.items()])
+    overwrite(connection, Example, [{"id": example, "guard": guard} for example, guard in marked.items()])
     return moved.keys() | marked.keys(), models
 
 
@@ -219,11 +215,8 @@ def _members(connection: Connection, classes: Iterable[Class]) -> dict[Class, li
 def _rewrite(connection: Connection, words: Iterable[Joined]) -> set[Class]:
     """Make these the first words on their inputs."""
     rows = [_newcomer(word).row for word in words]
-    names = ("text", "user_key", "first_at", "first_event", "first_solicited")
-    if rows:
-        statement = update(Example).where(col(Example.id) == bindparam("of"))
-        values = [{"of": row["id"], **{name: row[name] for name in names}} for row in rows]
-        connection.execute(statement.values({name: bindparam(name) for name in names}), values)
+    names = ("id", "text", "user_key", "first_at", "first_event", "first_solicited")
+    overwrite(connection, Example, [{name: row[name] for name in names} for row in rows])
     return {(row["model"], row["fingerprint"]) for row in rows}
 
 

@@ -14,7 +14,7 @@ from services.recorder import shelves
 from services.recorder.accounting import Arrivals, Outcome
 from services.recorder.batch import SERVICE, Batch
 from services.recorder.datasets import Imported, read_card
-from services.recorder.feed import Polled, Record
+from services.recorder.records import Polled, Record
 from shared.artifacts import ArtifactStore
 from shared.envelope import INSTANCE, Outgoing, unseal
 from shared.errors import ArtifactError, InvalidEventError

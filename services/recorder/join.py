@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, bindparam, select, update
+from sqlalchemy import Connection, Select, select
 from sqlmodel import col
 
 from schemas.events import FeedbackReceived, PreferencePair
 from services.recorder.facts import Stored
 from services.recorder.identity import Fresh
-from services.recorder.sql import Row, among, chunks, insert
+from services.recorder.sql import Row, among, chunks, insert, overwrite
 from shared.tables import FeedbackRow, Prediction
 
 RIGHT_STARS = 4  # of five: four and five say that the output was right, one and two that it was wrong
@@ -95,10 +95,7 @@ def write(
     """
     told = {one.event_id: _columns(one, counted) for one in joined}
     insert(connection, FeedbackRow, [_row(*one) | told.pop(one.event.event_id, ORPHAN) for one in feedback])
-    if told:
-        statement = update(FeedbackRow).where(col(FeedbackRow.event_id) == bindparam("of"))
-        rows = [{"of": event_id, **columns} for event_id, columns in told.items()]
-        connection.execute(statement.values({name: bindparam(name) for name in JOINED_COLUMNS}), rows)
+    overwrite(connection, FeedbackRow, [{"event_id": event_id, **columns} for event_id, columns in told.items()])
 
 
 def _answer(row: Row) -> Answer:

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, func, select
 from sqlmodel import col
 
 from schemas.events import CandidateTrained, VerdictReached
-from services.recorder.sql import among, chunks, insert_new
+from services.recorder.sql import among, chunks, insert_new, overwrite
 from shared.tables import Example, Fix, Lesson, StateChange, Version
 
 Promotions = dict[str, tuple[datetime, str]]  # version → when it first became champion, and by which event
@@ -118,19 +118,13 @@ def _write(
         teachers = [version for version in lines[model] if version in learned[example]]
         values.append(
             {
-                "of": example,
-                "learned": teachers[-1] if teachers else None,  # the oldest ancestor that learned it
-                "fixed": first[1] if first else None,
-                "at": first[0][0] if first else None,
+                "id": example,
+                "learned_in": teachers[-1] if teachers else None,  # the oldest ancestor that learned it
+                "fixed_in": first[1] if first else None,
+                "fixed_at": first[0][0] if first else None,
             }
         )
-    statement = update(Example).where(col(Example.id) == bindparam("of"))
-    columns: dict[str, Any] = {
-        "learned_in": bindparam("learned"),
-        "fixed_in": bindparam("fixed"),
-        "fixed_at": bindparam("at"),
-    }
-    connection.execute(statement.values(columns), values)
+    overwrite(connection, Example, values)
 
 
 def _promotions(connection: Connection, versions: Iterable[str]) -> Promotions:

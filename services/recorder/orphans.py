@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from sqlmodel import Session, col, select
 
 from schemas.events import FeedbackReceived, in_utc
-from services.recorder.feed import Record
+from services.recorder.records import Record
 from services.recorder.sql import among, chunks
 from shared.envelope import Outgoing, seal
 from shared.kafka import Bus

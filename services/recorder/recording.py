@@ -6,7 +6,6 @@ fault of a record: that is waited for, and nothing is skipped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -19,8 +18,8 @@ from schemas.events import UserErased
 from services.recorder import gauges
 from services.recorder.attempts import MOST
 from services.recorder.batch import Batch, Recorded, record
-from services.recorder.feed import Part, Polled, Record
 from services.recorder.intake import Intake
+from services.recorder.records import Part, Polled, Record, parted
 from shared.crash import crash_point
 from shared.errors import FatalError, UnavailableError
 from shared.policy import PolicyFile
@@ -122,11 +121,3 @@ def is_away(error: Exception) -> bool:
     if isinstance(error, DBAPIError):
         return not isinstance(error, DataError | IntegrityError)
     return isinstance(error, UnavailableError)
-
-
-def parted(records: Iterable[Record]) -> dict[Part, list[Record]]:
-    """Records by partition, in their order."""
-    polled: dict[Part, list[Record]] = {}
-    for one in records:
-        polled.setdefault(Part(one.topic, one.partition), []).append(one)
-    return polled

@@ -14,9 +14,9 @@ from sqlalchemy import Engine, select
 from sqlmodel import SQLModel, col
 
 from services.recorder.batch import SERVICE
-from services.recorder.feed import Record
 from services.recorder.intake import SHELVES, Intake
-from services.recorder.recording import Recording, parted
+from services.recorder.recording import Recording
+from services.recorder.records import Record, parted
 from services.recorder.sql import lock
 from shared.artifacts import ArtifactStore
 from shared.errors import BadInputError

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, date
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, bindparam, case, func, select, update
+from sqlalchemy import Connection, Select, case, func, select
 from sqlmodel import col
 
 from services.recorder.caps import DAY, Day, start_of
 from services.recorder.evidence import Evidence
-from services.recorder.sql import among, chunks
+from services.recorder.sql import among, chunks, overwrite
 from services.recorder.trust import MEMORY, posterior_mean
 from services.recorder.votes import Vote, agreement, known_target, voices
 from shared.tables import FeedbackRow
@@ -43,10 +43,7 @@ def settle(connection: Connection, evidence: Sequence[Evidence]) -> set[Day]:
     days |= {event: Day(models[mark.example_id], mark.user_key, mark.day) for event, mark in before.items()}
     was = {event: mark.agrees for event, mark in before.items()}
     changed = {event for event in now.keys() | was.keys() if now.get(event) != was.get(event)}
-    if changed:
-        statement = update(FeedbackRow).where(col(FeedbackRow.event_id) == bindparam("of"))
-        rows = [{"of": event, "now": now.get(event)} for event in sorted(changed)]
-        connection.execute(statement.values(agrees=bindparam("now")), rows)
+    overwrite(connection, FeedbackRow, [{"event_id": event, "agrees": now.get(event)} for event in sorted(changed)])
     return {days[event] for event in changed}
 
 

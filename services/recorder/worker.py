@@ -19,8 +19,9 @@ from services.recorder import gauges
 from services.recorder.attempts import MOST, Attempts
 from services.recorder.batch import SERVICE
 from services.recorder.chores import Chores
-from services.recorder.feed import Feed, Part, Polled, Record
-from services.recorder.recording import Recording, is_away, parted
+from services.recorder.feed import Feed
+from services.recorder.recording import Recording, is_away
+from services.recorder.records import Part, Polled, Record, parted
 from shared.crash import crash_point
 from shared.errors import UnavailableError
 from shared.observe import HANDLE_SECONDS, LAG, Pulse

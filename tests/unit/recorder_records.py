@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from schemas.events import Event
-from services.recorder.feed import Part, Record
 from services.recorder.intake import Intake
-from services.recorder.recording import Recording, parted
+from services.recorder.recording import Recording
+from services.recorder.records import Part, Record, parted
 from shared.artifacts import ArtifactStore
 from shared.envelope import Outgoing, seal
 from shared.kafka import Bus, Publisher

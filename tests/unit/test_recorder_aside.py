@@ -15,7 +15,7 @@ from services.recorder import facts, orphans
 from services.recorder.attempts import MOST, Attempts
 from services.recorder.digest import digest
 from services.recorder.intake import MISPLACED
-from services.recorder.recording import parted
+from services.recorder.records import parted
 from shared.envelope import Outgoing, seal, unseal
 from shared.errors import FatalError, UnavailableError
 from shared.ids import namespaced
