@@ -1,9 +1,9 @@
 """Dead letters: records that a service could not take, put aside with where they came from and why.
 
-A letter's value is the record's bytes. Its key is the record's place and the service, so that a repeat replaces it and
-that it can be taken back when its user asks to be forgotten. Its headers hold provenance and the record's CloudEvents
-headers, never text that a user wrote. A record of a schema version that we do not know yet waits in the quarantine,
-which looks the same, until a newer Learnback knows it.
+A letter's value is the record's bytes. Its key is the record's place and the service, or what it says where a log may
+hold it twice, so that a repeat replaces it and that it can be taken back when its user asks to be forgotten. Its
+headers hold provenance and the record's CloudEvents headers, never text that a user wrote. A record of a schema version
+that we do not know yet waits in the quarantine, which looks the same, until a newer Learnback knows it.
 """
 
 from __future__ import annotations

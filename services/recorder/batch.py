@@ -50,6 +50,7 @@ from services.recorder.accounting import Arrivals, Ends, Outcome
 from services.recorder.datasets import Imported
 from services.recorder.erasures import Erased
 from services.recorder.heads import Class, Newcomer
+from services.recorder.identity import content_of
 from services.recorder.join import Joined
 from services.recorder.labels import Named
 from services.recorder.records import Record
@@ -160,12 +161,17 @@ def _claim(connection: Connection, batch: Batch) -> None:
 
 
 def _conflict_letters(batch: Batch, stored: facts.Stored) -> list[Outgoing]:
-    """The records whose id another event had taken; what it says under that id is kept, though not counted."""
-    return [
-        letterbox.write(batch.origins[id(event)], SERVICE, stored.reasons[id(event)], "The first event of an id holds.")
-        for event in stored.conflicts
-        if id(event) in batch.origins
-    ]
+    """The records whose id another event had taken; what it says under that id is kept, though not counted.
+
+    A letter is named by what it says: the log may hold the same event twice, as when a broker that died had taken it.
+    """
+    letters = []
+    for event in stored.conflicts:
+        if (record := batch.origins.get(id(event))) is not None:
+            name = f"{record.topic}/{event.event_id}/{content_of(event)}/{SERVICE}"
+            why = stored.reasons[id(event)]
+            letters.append(letterbox.write(record, SERVICE, why, "The first event of an id holds.", name=name))
+    return letters
 
 
 def _ends(batch: Batch, kept: Iterable[Event], stored: facts.Stored) -> Ends:
