@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from shared.lm.classifier import Classifier
 
 # Imported wherever they are installed: a compiler of GPU kernels by torch._dynamo (0.3 s), scipy for a loss of object
-# detection (0.5 s) and jinja2 for chats (0.1 s) by transformers. Nothing here compiles, detects objects or chats.
-UNUSED = ("triton", "scipy", "jinja2")
+# detection (0.5 s) and jinja2 for chats (0.1 s) by transformers, a pickler by torch's data pipes (0.08 s, and installed
+# only beside the tests' oracles). Nothing here compiles, detects objects, chats or pickles code.
+UNUSED = ("triton", "scipy", "jinja2", "dill")
 
 
 def load() -> None:
