@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from services.trainer.reports import Progress
 from shared.lm.classifier import Head
-from shared.lm.encoder import Encoder, Weights
+from shared.lm.encoder import Encoder, Inputs, Weights
 from shared.policy import Training
 
 LABEL_SMOOTHING = 0.05
@@ -23,15 +23,15 @@ REPORT_S = 0.5
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows ready to train on: token ids, target indices [n] and weights [n] with mean 1."""
+    """Rows ready to train on: inputs as the encoder takes them, target indices [n] and weights [n] with mean 1."""
 
-    tokens: list[list[int]]
+    inputs: Inputs
     targets: Tensor
     weights: Tensor
 
     def take(self, indices: Sequence[int]) -> Rows:
         """Some of the rows."""
-        return Rows([self.tokens[index] for index in indices], self.targets[list(indices)], self.weights[list(indices)])
+        return Rows([self.inputs[index] for index in indices], self.targets[list(indices)], self.weights[list(indices)])
 
 
 class Learner:
@@ -56,7 +56,7 @@ class Learner:
 
     def step(self, batch: Rows) -> float:
         """One update; returns the loss before it."""
-        logits = self.encoder.forward(batch.tokens) @ self.weight.T + self.bias
+        logits = self.encoder.forward(batch.inputs) @ self.weight.T + self.bias
         losses = functional.cross_entropy(logits, batch.targets, reduction="none", label_smoothing=LABEL_SMOOTHING)
         loss = (losses * batch.weights).mean()
         self.optimizer.zero_grad()
@@ -98,22 +98,22 @@ def fit(
     with encoder.training(adapter) as parameters:
         learner = Learner(encoder, head, parameters, config, meter.steps)
         for _ in range(epochs):
-            for indices in batches(rows.tokens, config.batch_size, shuffle):
+            for indices in batches(rows.inputs, config.batch_size, shuffle):
                 meter.count(learner.step(rows.take(indices)), len(indices))
-            dev_loss = evaluate(encoder, adapter, learner.head, dev)[0] if dev.tokens else -float(len(meter.curve))
+            dev_loss = evaluate(encoder, adapter, learner.head, dev)[0] if dev.inputs else -float(len(meter.curve))
             if dev_loss >= best_loss:
                 break
             best, best_loss = (encoder.weights(adapter), learner.head), dev_loss
     return best
 
 
-def batches(tokens: Sequence[list[int]], size: int, shuffle: random.Random) -> Iterator[list[int]]:
+def batches(inputs: Inputs, size: int, shuffle: random.Random) -> Iterator[list[int]]:
     """Shuffled batches of rows of like length."""
-    order = list(range(len(tokens)))
+    order = list(range(len(inputs)))
     shuffle.shuffle(order)
     cut = []
     for start in range(0, len(order), size * BUCKET_BATCHES):
-        run = sorted(order[start : start + size * BUCKET_BATCHES], key=lambda index: len(tokens[index]))
+        run = sorted(order[start : start + size * BUCKET_BATCHES], key=lambda index: len(inputs[index]))
         cut += [run[begin : begin + size] for begin in range(0, len(run), size)]
     shuffle.shuffle(cut)
     yield from cut
@@ -128,7 +128,7 @@ def _rate(done: int, steps: int) -> float:
 def evaluate(encoder: Encoder, adapter: str, head: Head, dev: Rows) -> tuple[float, float]:
     """Weighted loss and weighted accuracy on the dev rows."""
     with torch.inference_mode():
-        logits = head.logits(encoder.embed(dev.tokens, adapter))
+        logits = head.logits(encoder.embed(dev.inputs, adapter))
         share = dev.weights / dev.weights.sum()
         losses = functional.cross_entropy(logits, dev.targets, reduction="none")
         right = (logits.argmax(-1) == dev.targets).float()

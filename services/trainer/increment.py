@@ -20,7 +20,7 @@ from services.trainer.fitting import Meter, Rows, evaluate, fit
 from services.trainer.reports import Progress
 from services.trainer.snapshot import Lesson, Snapshot
 from shared.lm.classifier import Head
-from shared.lm.encoder import Encoder, Weights
+from shared.lm.encoder import Encoder, Inputs, Weights
 from shared.policy import Training
 
 CANDIDATE = "candidate"
@@ -54,18 +54,19 @@ def train(
     torch.manual_seed(0)
     config = snapshot.config
     lessons = (*snapshot.new, *snapshot.replay)
-    tokens = encoder.tokens([texts[lesson.id] for lesson in lessons])
-    head = _start(encoder, parent, lessons, tokens, config)
-    rows = _rows(lessons, tokens, head.labels)
+    _place(encoder, parent, config)
+    inputs = encoder.halfway(encoder.tokens([texts[lesson.id] for lesson in lessons]), CANDIDATE)
+    head = _grown(encoder, parent, lessons, inputs)
+    rows = _rows(lessons, inputs, head.labels)
     dev_indices = dev_split(lessons, config.dev_share) if parent else frozenset()
     dev = rows.take(sorted(dev_indices))
     lesson_rows = rows.take([index for index in range(len(lessons)) if index not in dev_indices])
     before = encoder.weights(CANDIDATE)
     epochs = config.max_epochs if parent else config.seed_epochs
-    meter = Meter(epochs * -(-len(lesson_rows.tokens) // config.batch_size), report)
+    meter = Meter(epochs * -(-len(lesson_rows.inputs) // config.batch_size), report)
     after = fit(encoder, CANDIDATE, head, lesson_rows, dev, epochs, config, meter)
     curve, speed = tuple(meter.curve), meter.speed
-    if not dev.tokens:
+    if not dev.inputs:
         return Trained(*after, curve, speed, None, None)
     step_size, moved, score = _choose_step(encoder, (before, head), after, dev, config.step_sizes)
     return Trained(*moved, curve, speed, score, step_size)
@@ -100,22 +101,23 @@ def between(before: Weights, after: Weights, step_size: float) -> Weights:
     return {name: torch.lerp(before[name], after[name], step_size) for name in after}
 
 
-def _start(
-    encoder: Encoder, parent: Path | None, lessons: Sequence[Lesson], tokens: list[list[int]], config: Training
-) -> Head:
-    """Put the candidate's adapter in place and return its head, grown to all targets."""
+def _place(encoder: Encoder, parent: Path | None, config: Training) -> None:
+    """Put the candidate's adapter in place: the champion's, or a fresh one."""
     if parent is None:
         encoder.create(CANDIDATE, config.rank, config.layers)
-        head = Head((), torch.empty(0, encoder.width), torch.empty(0))
     else:
         encoder.load(CANDIDATE, parent)
-        head = Head.load(parent)
+
+
+def _grown(encoder: Encoder, parent: Path | None, lessons: Sequence[Lesson], inputs: Inputs) -> Head:
+    """The champion's head, or an empty one, grown to all targets."""
+    head = Head.load(parent) if parent else Head((), torch.empty(0, encoder.width), torch.empty(0))
     unknown = [index for index, lesson in enumerate(lessons) if lesson.target not in head.labels]
-    vectors = encoder.embed([tokens[index] for index in unknown], CANDIDATE)
+    vectors = encoder.embed([inputs[index] for index in unknown], CANDIDATE)
     return grow(head, vectors, [lessons[index].target for index in unknown])
 
 
-def _rows(lessons: Sequence[Lesson], tokens: list[list[int]], labels: Sequence[str]) -> Rows:
+def _rows(lessons: Sequence[Lesson], inputs: Inputs, labels: Sequence[str]) -> Rows:
     """Rows in which every lesson counts by its weight alone.
 
     New ones are not raised to the size of the replay: they are what the champion got wrong, hard and noisy, and an
@@ -123,7 +125,7 @@ def _rows(lessons: Sequence[Lesson], tokens: list[list[int]], labels: Sequence[s
     """
     index = {label: number for number, label in enumerate(labels)}
     weights = torch.tensor([lesson.weight for lesson in lessons])
-    return Rows(tokens, torch.tensor([index[lesson.target] for lesson in lessons]), weights / weights.mean())
+    return Rows(inputs, torch.tensor([index[lesson.target] for lesson in lessons]), weights / weights.mean())
 
 
 def _choose_step(

@@ -12,27 +12,31 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from shared.errors import ArtifactError
 from shared.lm.bases import locate
+from shared.lm.stack import Stack
 
 MAX_TOKENS = 128  # MiniLM was trained on 128; longer inputs are cut, as sentence-transformers does
 EMBED_BATCH = 64  # on two cores throughput is flat from 32 to 128; 64 keeps a swap's wait short
 PROBE_ROWS = 256  # tokens through one linear map: all of the model would take 0.6 s of a restart
 PROBES = 5  # the best of so many: the first pays for warm-up, others may have lost the core to a neighbour
+HALFWAY_BYTES = 2**30  # of what is kept of all texts of one increment
 _LAYER = re.compile(r"\blayers?\.(\d+)\.")
 _CONFIG_KEYS = {"peft_type", "r", "lora_alpha", "target_modules"}
 
 Weights = dict[str, Tensor]
+Inputs = Sequence[list[int] | Tensor]  # token ids of each text, or what `Encoder.halfway` made of them
 
 
 class Encoder:
@@ -54,7 +58,8 @@ class Encoder:
         self._layers = 1 + max(
             int(found[1]) for name, _ in self._model.named_modules() if (found := _LAYER.search(name + "."))
         )
-        self._adapters: set[str] = set()
+        self._stack = _stack(self._model)
+        self._lowest: dict[str, int] = {}  # the lowest layer that each adapter changes
         self.bf16 = self._bf16_pays()
 
     def create(self, adapter: str, rank: int, layers: int) -> None:
@@ -92,9 +97,9 @@ class Encoder:
 
     def drop(self, adapter: str) -> None:
         """Forget an adapter."""
-        self._adapters.discard(adapter)
-        if self._adapters:
-            self._model.set_adapter(next(iter(self._adapters)))  # peft warns when the active one goes
+        self._lowest.pop(adapter, None)
+        if self._lowest:
+            self._model.set_adapter(next(iter(self._lowest)))  # peft warns when the active one goes
             self._model.delete_adapter(adapter)
         else:
             self._model = self._model.unload()
@@ -128,35 +133,58 @@ class Encoder:
         ids: list[list[int]] = self._tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS)["input_ids"]
         return ids
 
-    def forward(self, tokens: Sequence[list[int]]) -> Tensor:
+    def forward(self, inputs: Inputs) -> Tensor:
         """Unit vectors [rows, width] in float32 of one batch under the active adapter: mean over tokens, normalised."""
-        longest = max(map(len, tokens))
-        ids = torch.tensor([row + [0] * (longest - len(row)) for row in tokens])
-        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in tokens])
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bf16):
-            hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
+        mask = _mask(inputs)
         weight = mask[..., None].float()
-        return functional.normalize((hidden.float() * weight).sum(1) / weight.sum(1), dim=-1)
+        hidden = self._run(inputs, mask).float()
+        return functional.normalize((hidden * weight).sum(1) / weight.sum(1), dim=-1)
 
-    def embed(self, tokens: Sequence[list[int]], adapter: str) -> Tensor:
+    def embed(self, inputs: Inputs, adapter: str) -> Tensor:
         """Unit vectors [rows, width] of any number of rows, batched by length, without gradients."""
-        vectors = torch.empty(len(tokens), self.width)
-        if not tokens:
-            return vectors
-        self._model.set_adapter(adapter)
-        order = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
+        vectors = torch.empty(len(inputs), self.width)
+        if inputs:
+            self._model.set_adapter(adapter)
         with torch.inference_mode():
-            for start in range(0, len(order), EMBED_BATCH):
-                rows = order[start : start + EMBED_BATCH]
-                vectors[rows] = self.forward([tokens[row] for row in rows])
+            for rows in _by_length(inputs):
+                vectors[rows] = self.forward([inputs[row] for row in rows])
         return vectors
+
+    def halfway(self, tokens: Sequence[list[int]], adapter: str) -> Inputs:
+        """What enters the lowest layer that the adapter changes, [tokens, width] for each text: so far nothing learns.
+
+        `forward` and `embed` go on from there with the same result. The token ids themselves when the adapter changes
+        all layers, when the architecture cannot be cut, or when it would take more than `HALFWAY_BYTES`.
+        """
+        cut = self._lowest[adapter]
+        if not cut or self._stack is None or 4 * self.width * sum(map(len, tokens)) > HALFWAY_BYTES:
+            return tokens
+        halves: list[Tensor] = [torch.empty(0)] * len(tokens)
+        with torch.inference_mode(), self._stack.below(cut) as heard:
+            for rows in _by_length(tokens):
+                batch = [tokens[row] for row in rows]
+                self._run(batch, _mask(batch))
+                for row, hidden in zip(rows, heard.pop(), strict=True):
+                    halves[row] = hidden[: len(tokens[row])].clone()
+        return halves
+
+    def _run(self, inputs: Inputs, mask: Tensor) -> Tensor:
+        """The last hidden states [rows, tokens, width] of token ids, or of what came halfway."""
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bf16):
+            if isinstance(inputs[0], Tensor):
+                hidden = pad_sequence(cast(list[Tensor], inputs), batch_first=True)
+                with cast(Stack, self._stack).above(self._lowest[self._model.active_adapter], hidden):
+                    return cast(Tensor, self._model(inputs_embeds=hidden, attention_mask=mask).last_hidden_state)
+            ids = pad_sequence([torch.tensor(row) for row in inputs], batch_first=True)
+            return cast(Tensor, self._model(input_ids=ids, attention_mask=mask).last_hidden_state)
 
     def _add(self, adapter: str, config: LoraConfig) -> None:
         if isinstance(self._model, PeftModel):
             self._model.add_adapter(adapter, config)
         else:
             self._model = get_peft_model(self._model, config, adapter_name=adapter)
-        self._adapters.add(adapter)
+        names = [name for name, _ in self._model.named_parameters() if f".{adapter}." in name]
+        self._lowest[adapter] = min(int(found[1]) for name in names if (found := _LAYER.search(name)))
 
     def _targets(self, layers: int) -> list[str]:
         """Full names of the linear maps in the top layers."""
@@ -180,6 +208,26 @@ class Encoder:
                 linear(rows)
             seconds[bf16] = min(seconds[bf16], time.perf_counter() - start)
         return seconds[True] < seconds[False]
+
+
+def _stack(model: nn.Module) -> Stack | None:
+    try:
+        return Stack(model)
+    except ValueError:
+        return None
+
+
+def _by_length(inputs: Inputs) -> Iterator[list[int]]:
+    """Indices of rows in batches of like length."""
+    order = sorted(range(len(inputs)), key=lambda row: len(inputs[row]))
+    for start in range(0, len(order), EMBED_BATCH):
+        yield order[start : start + EMBED_BATCH]
+
+
+def _mask(inputs: Inputs) -> Tensor:
+    """Which places of a padded batch are tokens [rows, longest]."""
+    lengths = torch.tensor([len(row) for row in inputs])
+    return (torch.arange(int(lengths.max())) < lengths[:, None]).long()
 
 
 def _lora(path: Path) -> LoraConfig:
