@@ -27,8 +27,6 @@ from shared.topics import FEEDBACK, PREDICTIONS
 LOOK_S = 0.01
 STUCK_S = 120
 SLICE = 200  # events that are on their way at once
-
-
 Place = tuple[str, int]  # topic and partition
 
 

@@ -184,7 +184,7 @@ class Encoder:
         else:
             self._model = get_peft_model(self._model, config, adapter_name=adapter)
         names = [name for name, _ in self._model.named_parameters() if f".{adapter}." in name]
-        self._lowest[adapter] = min(int(found[1]) for name in names if (found := _LAYER.search(name)))
+        self._lowest[adapter] = min((int(found[1]) for name in names if (found := _LAYER.search(name))), default=0)
 
     def _targets(self, layers: int) -> list[str]:
         """Full names of the linear maps in the top layers."""
