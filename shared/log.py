@@ -140,13 +140,15 @@ class KafkaLog:
             raise UnconfirmedError("Kafka's client did not take all of it; send it again with the same ids.") from None
 
     async def confirm(self, batch: Batch) -> None:
-        """Wait until the broker has confirmed all of a batch. Raises as `Log.append`."""
+        """Wait until the broker has confirmed all of a batch.
+
+        Raises:
+            UnconfirmedError: it has not, and may have them all the same.
+        """
         await batch.future
         if batch.error is None:
             return
         self._replace(batch.line, batch.error)
-        if batch.nowhere:
-            raise UnavailableError(f"Kafka did not take it within {self._ack_timeout_s:g} s; send it again.")
         raise UnconfirmedError(f"Kafka did not confirm ({batch.error}); send it again with the same ids.")
 
     async def _watch(self) -> None:

@@ -47,28 +47,21 @@ OPTIONS: dict[str, Any] = {
 class Batch:
     """Records that are confirmed together: counted down as their reports come in."""
 
-    __slots__ = ("at", "count", "error", "future", "line", "size", "waiting", "withdrawn")
+    __slots__ = ("at", "error", "future", "line", "size", "waiting")
 
     def __init__(self, line: Line, count: int, size: int) -> None:
         """Make one for so many records and bytes."""
         self.line = line
-        self.count = self.waiting = count
+        self.waiting = count
         self.size = size
         self.at = time.monotonic()
         self.future: asyncio.Future[None] = line.loop.create_future()
         self.error: str | None = None
-        self.withdrawn = 0
-
-    @property
-    def nowhere(self) -> bool:
-        """Whether no record of it can be on the broker."""
-        return self.withdrawn == self.count
 
     def told(self, error: KafkaError | None, _message: object) -> None:
         """One record's delivery report."""
         if error is not None:
             self.error = error.name()
-            self.withdrawn += error.code() == KafkaError._PURGE_QUEUE
         self.waiting -= 1
         if not self.waiting:
             self.line.finished.append(self)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -22,11 +21,9 @@ import pytest
 from services.collector.events import Origin, to_event
 from services.collector.requests import ThumbsBody
 from shared.envelope import Sealed, unseal
-from shared.errors import UnavailableError
 from shared.identity import Keyring, create_secret, read_secret
 from shared.ids import namespaced
 from shared.kafka import Bus
-from shared.log import KafkaLog
 from shared.topics import ERASURES, FEEDBACK, TRAINING_REQUESTS, Topic
 from tests.conftest import free_port
 
@@ -149,20 +146,6 @@ def test_what_the_client_sends_arrives_once(tmp_path: Path, bus: Bus) -> None:
         eventually(lambda: set(stored(bus, FEEDBACK)) >= set(sent))  # the first ones may wait in the spool
         assert set(stored(bus, FEEDBACK)) == set(sent)
         assert refused not in sent
-
-
-async def test_a_broken_producer_is_replaced(bus: Bus) -> None:
-    log = KafkaLog(bus, "collector")
-    async with log.running():
-        await log.append([thumbs("e1")])
-        broken = log._line
-        assert broken is not None
-        broken.give_up()  # what an idempotent producer that lost its place comes to
-        with pytest.raises(UnavailableError):
-            await log.append([thumbs("e2")])
-        await asyncio.to_thread(broken.join, 10)
-        await log.append([thumbs("e2")])
-    assert sorted(await asyncio.to_thread(stored, bus, FEEDBACK)) == ["e1", "e2"]
 
 
 def thumbs(event_id: str) -> Sealed:
