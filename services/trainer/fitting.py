@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from services.trainer.reports import Progress
+from shared.lm.adapters import Weights
 from shared.lm.classifier import Head
-from shared.lm.encoder import Encoder, Inputs, Weights
+from shared.lm.encoder import Encoder, Inputs
 from shared.policy import Training
 
 LABEL_SMOOTHING = 0.05

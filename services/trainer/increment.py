@@ -19,8 +19,9 @@ from torch.nn import functional
 from services.trainer.fitting import Meter, Rows, evaluate, fit
 from services.trainer.reports import Progress
 from services.trainer.snapshot import Lesson, Snapshot
+from shared.lm.adapters import Weights
 from shared.lm.classifier import Head
-from shared.lm.encoder import Encoder, Inputs, Weights
+from shared.lm.encoder import Encoder, Inputs
 from shared.policy import Training
 
 CANDIDATE = "candidate"

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from schemas.events import Label, LabelScore
 from shared.errors import ArtifactError
-from shared.lm.encoder import Encoder, finite
+from shared.lm.adapters import finite
+from shared.lm.encoder import Encoder
 
 LABELS: TypeAdapter[tuple[str, ...]] = TypeAdapter(Annotated[tuple[Label, ...], Field(min_length=1)])
 PROBE = ("warm up", "a longer text to warm up the kernels for the shapes that will come")

@@ -18,8 +18,9 @@ from services.trainer.increment import CANDIDATE, DEV_MIN_PER_LABEL, Trained, be
 from services.trainer.reports import Progress
 from services.trainer.snapshot import Lesson, Snapshot
 from shared.artifacts import ArtifactStore
+from shared.lm.adapters import Weights, finite
 from shared.lm.classifier import Head
-from shared.lm.encoder import Encoder, Weights, finite
+from shared.lm.encoder import Encoder
 from shared.policy import Training
 from shared.text import short_hash
 from tests.weights import BASE, MODEL, QUICK, ROWS, Version, make_version
