@@ -11,18 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from local.layout import threads
-from services.trainer.increment import CANDIDATE, train
+from services.trainer.increment import train
 from services.trainer.reports import Progress
 from services.trainer.snapshot import Lesson, Snapshot
 from shared.artifacts import ArtifactStore
 from shared.datasets import Row
-from shared.lm.classifier import Classifier
-from shared.lm.encoder import Encoder
+from shared.lm import loading
 from shared.policy import Training
 from shared.tables import Example
 from shared.text import example_id
@@ -52,7 +50,6 @@ def joint_accuracy(
     base: str, taught: Lessons, test: Sequence[Row], config: Training, show: Callable[[Progress], None]
 ) -> float:
     """Accuracy on the test of one LoRA trained on everything at once, as a model's first version is."""
-    torch.set_num_threads(threads())
     snapshot = Snapshot(
         request_id="ceiling",
         model="ceiling",
@@ -64,11 +61,8 @@ def joint_accuracy(
         replay=(),
         config=config,
     )
-    encoder = Encoder(base)
-    trained = train(encoder, None, snapshot, taught.texts, show)
     with tempfile.TemporaryDirectory() as folder:
-        encoder.save(CANDIDATE, trained.adapter, Path(folder))
-        trained.head.save(Path(folder))
+        train(loading.task(snapshot.task, base, threads()), None, snapshot, taught.texts, show, Path(folder))
         return _accuracy(base, Path(folder), test)
 
 
@@ -79,7 +73,6 @@ def version_accuracy(base: str, artifacts: ArtifactStore, version: str, test: Se
 
 
 def _accuracy(base: str, folder: Path, test: Sequence[Row]) -> float:
-    classifier = Classifier(base)
-    classifier.load("asked", folder)
-    answers = classifier.predict("asked", [row.text for row in test])
-    return sum(answer[0].label == row.label for answer, row in zip(answers, test, strict=True)) / len(test)
+    task = loading.task("classification", base, threads())
+    task.load("asked", folder)
+    return sum(task.right("asked", [row.text for row in test], [row.label for row in test])) / len(test)

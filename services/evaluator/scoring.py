@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from schemas.events import CandidateTrained, ModelStateChanged
 from services.evaluator.evidence import Row
 from shared.artifacts import ArtifactStore
 from shared.lm import loading
 
 if TYPE_CHECKING:
-    from shared.lm.classifier import Classifier
+    from shared.lm.task import Task
 
 
 class Scorer:
-    """Answers of a few versions on many rows.
+    """What a few versions make of many rows.
 
     Champion and candidate share the base in memory; the champion's answers are computed once in its reign, since its
     weights do not change.
@@ -24,41 +25,43 @@ class Scorer:
         """Start without a base; the first version brings it. It computes on so many cores; 0 are all."""
         self._artifacts = artifacts
         self._threads = threads
-        self._classifiers: dict[str, Classifier] = {}
-        self._answers: dict[str, dict[str, str]] = {}
+        self._tasks: dict[tuple[str, str], Task] = {}
+        self._homes: dict[str, Task] = {}  # where each version is loaded
+        self._right: dict[str, dict[tuple[str, str], bool]] = {}  # by version, then by row and target
 
-    def load(self, version: str, base: str, manifest_sha256: str) -> dict[str, Any]:
+    def load(self, made: CandidateTrained | ModelStateChanged) -> dict[str, Any]:
         """Make a version ready; returns its manifest.
 
         Raises:
             ArtifactError: its files are missing, altered, misshapen or not finite.
         """
-        folder, manifest = self._artifacts.get(f"versions/{version}", manifest_sha256)
-        self._classifier(base).load(version, folder)
-        self._answers.setdefault(version, {})
+        folder, manifest = self._artifacts.get(f"versions/{made.version}", made.manifest_sha256)
+        task = self._task(made.task, made.base)
+        task.load(made.version, folder)
+        self._homes[made.version] = task
+        self._right.setdefault(made.version, {})
         return manifest
 
-    def keep(self, base: str, *versions: str) -> None:
-        """Forget all other versions on a base."""
-        classifier = self._classifier(base)
-        for version in classifier.versions - set(versions):
-            classifier.drop(version)
-            self._answers.pop(version, None)
+    def keep(self, *versions: str) -> None:
+        """Forget all other versions."""
+        for version in self._homes.keys() - set(versions):
+            self._homes.pop(version).drop(version)
+            self._right.pop(version, None)
 
-    def right(self, base: str, version: str, rows: Sequence[Row]) -> tuple[bool, ...]:
+    def right(self, version: str, rows: Sequence[Row]) -> tuple[bool, ...]:
         """Whether the version gives each row's target; a label that it does not know is one that it does not give.
 
         Raises:
             ArtifactError: its weights overflow on a row.
         """
-        known = self._answers[version]
-        missing = [row for row in rows if row.id not in known]
+        known = self._right[version]
+        missing = [row for row in rows if (row.id, row.target) not in known]
         if missing:
-            answers = self._classifier(base).predict(version, [row.text for row in missing])
-            known.update((row.id, answer[0].label) for row, answer in zip(missing, answers, strict=True))
-        return tuple(known[row.id] == row.target for row in rows)
+            found = self._homes[version].right(version, [row.text for row in missing], [row.target for row in missing])
+            known.update(((row.id, row.target), is_right) for row, is_right in zip(missing, found, strict=True))
+        return tuple(known[row.id, row.target] for row in rows)
 
-    def _classifier(self, base: str) -> Classifier:
-        if base not in self._classifiers:
-            self._classifiers[base] = loading.classifier(base, self._threads)
-        return self._classifiers[base]
+    def _task(self, name: str, base: str) -> Task:
+        if (name, base) not in self._tasks:
+            self._tasks[name, base] = loading.task(name, base, self._threads)
+        return self._tasks[name, base]

@@ -108,11 +108,11 @@ class Worker:
     def _judged(self, candidate: CandidateTrained, champion: ModelStateChanged | None) -> VerdictReached:
         try:
             if champion is not None:
-                self.scorer.load(champion.version, champion.base, champion.manifest_sha256)
+                self.scorer.load(champion)
         except ArtifactError as error:  # not the candidate's fault
             return _verdict(candidate, champion, unsound(f"The champion cannot answer: {error}", "inconclusive"))
         try:
-            manifest = self.scorer.load(candidate.version, candidate.base, candidate.manifest_sha256)
+            manifest = self.scorer.load(candidate)
             return self._compared(candidate, champion, frozenset((*manifest["new"], *manifest["replay"])))
         except ArtifactError as error:
             return _verdict(candidate, champion, unsound(str(error)))
@@ -124,7 +124,7 @@ class Worker:
         rules = self.policies.of(candidate.model).gate
         evidence = gather(self.engine, candidate.model, rules.window, taught)
         with self._scored(candidate, champion):
-            right = self.scorer.right(candidate.base, candidate.version, evidence.anchor)
+            right = self.scorer.right(candidate.version, evidence.anchor)
             if champion is None:
                 judgement = first(candidate.requested_by)
                 return _verdict(candidate, None, judgement, candidate_accuracy=accuracy(right))
@@ -132,7 +132,7 @@ class Worker:
             lineage = parentage(candidate.parent, champion.version, candidate.requested_by)
             tested = self.history.tested(champion.version)
             judgement = judge(solicited, anchor, lineage, tested, rules)
-            fixed = self.scorer.right(candidate.base, candidate.version, evidence.corrections)
+            fixed = self.scorer.right(candidate.version, evidence.corrections)
         fixes = tuple(row.id for row, is_right in zip(evidence.corrections, fixed, strict=True) if is_right)
         return _verdict(
             candidate,
@@ -149,7 +149,7 @@ class Worker:
     def _scored(self, candidate: CandidateTrained, champion: ModelStateChanged | None) -> Iterator[None]:
         """Keep only the two versions in memory when done."""
         yield
-        self.scorer.keep(candidate.base, candidate.version, *([champion.version] if champion else []))
+        self.scorer.keep(candidate.version, *([champion.version] if champion else []))
 
     def _paired(
         self, candidate: CandidateTrained, champion: ModelStateChanged, evidence: Evidence
@@ -158,8 +158,8 @@ class Worker:
 
         def both(rows: Any) -> Paired:
             return Paired(
-                self.scorer.right(champion.base, champion.version, rows),
-                self.scorer.right(candidate.base, candidate.version, rows),
+                self.scorer.right(champion.version, rows),
+                self.scorer.right(candidate.version, rows),
                 tuple(row.user for row in rows),
             )
 

@@ -20,7 +20,7 @@ from shared.errors import LearnbackError, UnknownModelError
 from shared.lm import loading
 
 if TYPE_CHECKING:
-    from shared.lm.classifier import Classifier
+    from shared.lm.task import Task
 
 SWAP_SECONDS = Histogram("learnback_swap_seconds", "From the news of a champion to its first answer", ["model"])
 SWAP_FAILED = Counter("learnback_swap_failed_total", "Champions that could not be loaded", ["model"])
@@ -31,16 +31,12 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Answer:
-    """What one version says to one input: labels with probabilities, highest first."""
+    """What one version says to one input; classification tells its belief in the first labels, highest first."""
 
     model: str
     version: str
-    scores: tuple[LabelScore, ...]
-
-    @property
-    def output(self) -> str:
-        """The label that is served."""
-        return self.scores[0].label
+    output: str
+    scores: tuple[LabelScore, ...] = ()
 
 
 class Serving:
@@ -50,7 +46,7 @@ class Serving:
         """Start empty; model states bring bases and versions. They compute on so many cores; 0 are all."""
         self._artifacts = artifacts
         self._threads = threads
-        self._classifiers: dict[str, Classifier] = {}
+        self._tasks: dict[tuple[str, str], Task] = {}
         self._champions: dict[str, ModelStateChanged] = {}
 
     @property
@@ -74,7 +70,7 @@ class Serving:
         crash_point("predictor.before_swap")
         self._champions[state.model] = state
         if old:
-            self._classifiers[old.base].drop(old.version)
+            self._tasks[old.task, old.base].drop(old.version)
             ADAPTER_INFO.remove(old.model, old.version)
         ADAPTER_INFO.labels(state.model, state.version).set(1)
         SWAP_SECONDS.labels(state.model).observe(time.perf_counter() - start)
@@ -90,12 +86,13 @@ class Serving:
         champion = self._champions.get(model)
         if champion is None:
             raise UnknownModelError(model)
-        scores = self._classifiers[champion.base].predict(champion.version, inputs, top_k)
-        return [Answer(model, champion.version, row) for row in scores]
+        answers = self._tasks[champion.task, champion.base].answer(champion.version, inputs, top_k)
+        return [Answer(model, champion.version, one.output, one.scores) for one in answers]
 
     def _load(self, state: ModelStateChanged) -> None:
         folder, _ = self._artifacts.get(f"versions/{state.version}", state.manifest_sha256)
         crash_point("predictor.after_download")
-        if state.base not in self._classifiers:
-            self._classifiers[state.base] = loading.classifier(state.base, self._threads)
-        self._classifiers[state.base].load(state.version, folder)
+        kind = state.task, state.base
+        if kind not in self._tasks:
+            self._tasks[kind] = loading.task(*kind, self._threads)
+        self._tasks[kind].load(state.version, folder)

@@ -20,8 +20,9 @@ from pathlib import Path
 
 from services.trainer.reports import Failure, Outcome, Progress, Report
 from services.trainer.snapshot import Snapshot
+from shared.lm.loading import TASKS
 
-PRELOAD = ["services.trainer.increment"]
+PRELOAD = ["services.trainer.increment", *(task.partition(":")[0] for task in TASKS.values())]
 
 
 class DivergedError(Exception):
@@ -94,24 +95,21 @@ def _train(job: Job, reports: Connection) -> Outcome:
     import torch
     import transformers
 
-    from services.trainer.increment import CANDIDATE, train
-    from shared.lm.encoder import Encoder
+    from services.trainer.increment import train
+    from shared.lm import loading
 
     def report(progress: Progress) -> None:
         _must_be_finite(progress.loss)
         reports.send(progress)
 
-    torch.set_num_threads(job.threads or os.cpu_count() or 1)
     start = time.perf_counter()
-    encoder = Encoder(job.snapshot.base)
+    task = loading.task(job.snapshot.task, job.snapshot.base, job.threads or os.cpu_count() or 1)
     loaded = time.perf_counter()
-    trained = train(encoder, job.parent, job.snapshot, job.texts, report)
+    trained = train(task, job.parent, job.snapshot, job.texts, report, job.output)
     _must_be_finite(*trained.loss_curve)
     done = time.perf_counter()
-    encoder.save(CANDIDATE, trained.adapter, job.output)
-    trained.head.save(job.output)
     return Outcome(
-        labels=trained.head.labels,
+        labels=trained.labels,
         steps=len(trained.loss_curve),
         loss_curve=thin(trained.loss_curve),
         examples_per_s=trained.examples_per_s,

@@ -14,12 +14,11 @@ from schemas.events import ModelStateChanged, TrainingRequested
 from services.trainer.selection import lessons_of, new_rows, replay_rows, texts_of
 from services.trainer.snapshot import Snapshot, freeze, frozen
 from shared.crash import crash_point
+from shared.lm.loading import TASKS
 from shared.policy import PolicyFile
 from shared.states import States
 from shared.tables import DeadLetter, Erasure, ModelRow, Request, StateChange, Version
 from shared.text import short_hash
-
-TASK = "classification"
 
 
 class NotYetError(Exception):
@@ -115,8 +114,8 @@ class Desk:
         model = session.get(ModelRow, request.model)
         if model is None:  # a card is recorded along with its request, and before later requests for its model
             raise NothingToLearnError("No model of that name was added.")
-        if model.task != TASK:
-            raise NothingToLearnError(f"The trainer learns {TASK} only, and the model's task is {model.task}.")
+        if model.task not in TASKS:
+            raise NothingToLearnError(f"The trainer learns {', '.join(TASKS)}, and the model's task is {model.task}.")
         champion = self.states().get((request.model, "champion"))
         if champion is None and request.card is None:
             raise NothingToLearnError("The model has no champion to start from.")

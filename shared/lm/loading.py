@@ -12,10 +12,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from shared.lm.classifier import Classifier
+    from shared.lm.task import Task
+
+# Each task of `schemas.events.Task` and the class that does it: what a service needs to know of tasks.
+TASKS = {"classification": "shared.lm.classification:Classification"}
 
 # Imported wherever they are installed: a compiler of GPU kernels by torch._dynamo (0.3 s), scipy for a loss of object
 # detection (0.5 s) and jinja2 for chats (0.1 s) by transformers, a pickler by torch's data pipes (0.08 s, and installed
@@ -26,22 +29,22 @@ UNUSED = ("triton", "scipy", "jinja2", "dill")
 def load() -> None:
     """Import."""
     with _lean():
-        import_module("shared.lm.classifier")
+        for task in TASKS.values():
+            import_module(task.partition(":")[0])
 
 
-def classifier(base: str, threads: int = 0) -> Classifier:
-    """A base in memory, which computes on so many cores; 0 are all of them.
+def task(name: str, base: str, threads: int = 0) -> Task:
+    """A base in memory and what does a task on it, computing on so many cores; 0 are all of them.
 
     Raises:
         ArtifactError, ConfigError: see `shared.lm.bases.locate`.
     """
-    import torch  # it takes seconds, and so does the next one
+    import torch  # it takes seconds, and so do the tasks
 
-    from shared.lm.classifier import Classifier
-
+    module, _, made = TASKS[name].partition(":")
     if threads:
         torch.set_num_threads(threads)
-    return Classifier(base)
+    return cast("Task", getattr(import_module(module), made)(base))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from services.evaluator.history import History
 from services.evaluator.scoring import Scorer
 from services.evaluator.worker import Worker
 from services.trainer.candidate import folder_of
-from shared.lm.classifier import Head
+from shared.lm.head import Head
 from shared.observe import Pulse
 from shared.text import short_hash
 from shared.topics import CANDIDATES, MODELS, VERDICTS

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,13 +16,13 @@ from hypothesis import strategies as some
 from torch import Tensor
 
 from services.trainer.fitting import batches
-from services.trainer.increment import CANDIDATE, DEV_MIN_PER_LABEL, Trained, between, dev_split, grow, train
+from services.trainer.increment import DEV_MIN_PER_LABEL, Trained, between, dev_split, train
 from services.trainer.reports import Progress
 from services.trainer.snapshot import Lesson, Snapshot
 from shared.artifacts import ArtifactStore
 from shared.lm.adapters import Weights, finite
-from shared.lm.classifier import Head
-from shared.lm.encoder import Encoder
+from shared.lm.classification import Classification
+from shared.lm.head import Head
 from shared.policy import Training
 from shared.text import short_hash
 from tests.weights import BASE, MODEL, QUICK, ROWS, Version, make_version
@@ -30,9 +32,18 @@ DEV = QUICK.model_copy(update={"dev_share": 0.5})
 labels = some.sampled_from(["a", "b", "rare"])
 
 
+@dataclass(frozen=True)
+class Made:
+    """What an increment came to, and its weights as they were written."""
+
+    told: Trained
+    adapter: Weights
+    head: Head
+
+
 @pytest.fixture(scope="module")
-def encoder() -> Encoder:
-    return Encoder(BASE)
+def task() -> Classification:
+    return Classification(BASE)
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +60,14 @@ def lesson(text: str, target: str, weight: float = 1.0) -> Lesson:
 
 
 def increment(
-    encoder: Encoder,
+    task: Classification,
     new: Sequence[tuple[str, str]],
     replay: Sequence[tuple[str, str]] = (),
     parent: Path | None = None,
     config: Training = QUICK,
     told: list[Progress] | None = None,
     weight: float = 1.0,
-) -> Trained:
+) -> Made:
     """Train on rows of (text, label); new ones weigh as given."""
     snapshot = Snapshot(
         request_id="r",
@@ -70,90 +81,92 @@ def increment(
         config=config,
     )
     texts = {short_hash(text, target): text for text, target in (*new, *replay)}
-    try:
-        return train(encoder, parent, snapshot, texts, (told if told is not None else []).append)
-    finally:
-        encoder.drop(CANDIDATE)
+    with tempfile.TemporaryDirectory() as name:
+        trained = train(task, parent, snapshot, texts, (told if told is not None else []).append, Path(name))
+        return Made(trained, finite(Path(name) / "adapter_model.safetensors"), Head.load(Path(name)))
 
 
-def logits(encoder: Encoder, adapter: Weights, head: Head, texts: Sequence[str]) -> Tensor:
+def logits(task: Classification, adapter: Weights, head: Head, texts: Sequence[str]) -> Tensor:
     """What weights say of texts."""
-    encoder.create(CANDIDATE, QUICK.rank, QUICK.layers)
-    encoder.set_weights(CANDIDATE, adapter)
+    encoder = task.encoder
+    encoder.create("asked", QUICK.rank, QUICK.layers)
+    encoder.set_weights("asked", adapter)
     try:
-        return head.logits(encoder.embed(encoder.tokens(texts), CANDIDATE))
+        return head.logits(encoder.embed(encoder.tokens(texts), "asked"))
     finally:
-        encoder.drop(CANDIDATE)
+        encoder.drop("asked")
 
 
-def answers(encoder: Encoder, trained: Trained, texts: Sequence[str]) -> list[str]:
-    return [trained.head.labels[index] for index in logits(encoder, trained.adapter, trained.head, texts).argmax(-1)]
+def answers(task: Classification, made: Made, texts: Sequence[str]) -> list[str]:
+    return [made.head.labels[index] for index in logits(task, made.adapter, made.head, texts).argmax(-1)]
 
 
-def same(one: Trained, other: Trained) -> bool:
+def same(one: Made, other: Made) -> bool:
     """Whether two versions have the same weights, bit by bit."""
     pairs = [(one.head.weight, other.head.weight), (one.head.bias, other.head.bias)]
     pairs += [(value, other.adapter[name]) for name, value in one.adapter.items()]
     return one.head.labels == other.head.labels and all(torch.equal(*pair) for pair in pairs)
 
 
-def test_a_first_version_learns_its_rows_and_tells_of_it(encoder: Encoder) -> None:
+def test_a_first_version_learns_its_rows_and_tells_of_it(task: Classification) -> None:
     told: list[Progress] = []
-    v0 = increment(encoder, ROWS, told=told)
-    assert answers(encoder, v0, [text for text, _ in ROWS]) == [label for _, label in ROWS]
-    assert v0.loss_curve[-1] < v0.loss_curve[0]
+    v0 = increment(task, ROWS, told=told)
+    assert answers(task, v0, [text for text, _ in ROWS]) == [label for _, label in ROWS]
+    assert v0.told.loss_curve[-1] < v0.told.loss_curve[0]
     assert v0.head.labels == ("login", "parcel", "refund")
-    assert (v0.step_size, v0.dev_score) == (None, None), "nothing is spared to choose how far a first version moves"
-    assert (told[-1].step, told[-1].steps) == (len(v0.loss_curve), len(v0.loss_curve))
+    assert (v0.told.step_size, v0.told.dev_score) == (None, None), (
+        "nothing is spared to choose how far a first version moves"
+    )
+    assert (told[-1].step, told[-1].steps) == (len(v0.told.loss_curve), len(v0.told.loss_curve))
 
 
-def test_the_same_arguments_give_the_same_weights(encoder: Encoder, champion: Version) -> None:
-    assert same(increment(encoder, ROWS), increment(encoder, ROWS))
-    first, again = (increment(encoder, INVOICES, ROWS, champion.folder, DEV) for _ in range(2))
+def test_the_same_arguments_give_the_same_weights(task: Classification, champion: Version) -> None:
+    assert same(increment(task, ROWS), increment(task, ROWS))
+    first, again = (increment(task, INVOICES, ROWS, champion.folder, DEV) for _ in range(2))
     assert same(first, again)
-    assert not same(first, increment(encoder, INVOICES[:2], ROWS, champion.folder, DEV))
+    assert not same(first, increment(task, INVOICES[:2], ROWS, champion.folder, DEV))
 
 
-def test_a_new_label_grows_the_head_and_the_old_ones_keep_their_place(encoder: Encoder, champion: Version) -> None:
-    v1 = increment(encoder, INVOICES, ROWS, champion.folder)
+def test_a_new_label_grows_the_head_and_the_old_ones_keep_their_place(task: Classification, champion: Version) -> None:
+    v1 = increment(task, INVOICES, ROWS, champion.folder)
     assert v1.head.labels == (*champion.labels, "invoice")
-    assert answers(encoder, v1, [text for text, _ in INVOICES]) == ["invoice"] * 3
-    assert answers(encoder, v1, [text for text, _ in ROWS]) == [label for _, label in ROWS]
+    assert answers(task, v1, [text for text, _ in INVOICES]) == ["invoice"] * 3
+    assert answers(task, v1, [text for text, _ in ROWS]) == [label for _, label in ROWS]
 
 
-def test_a_lesson_that_the_champion_gets_wrong_is_learned(encoder: Encoder, champion: Version) -> None:
+def test_a_lesson_that_the_champion_gets_wrong_is_learned(task: Classification, champion: Version) -> None:
     wrong = ("reset my login please", "refund")
-    v1 = increment(encoder, [wrong], ROWS[:8], champion.folder)
+    v1 = increment(task, [wrong], ROWS[:8], champion.folder)
     said = [
-        logits(encoder, adapter, head, [wrong[0]])[0].log_softmax(-1)[champion.labels.index("refund")]
+        logits(task, adapter, head, [wrong[0]])[0].log_softmax(-1)[champion.labels.index("refund")]
         for adapter, head in (weights_of(champion), (v1.adapter, v1.head))
     ]
     assert said[0] < said[1]
 
 
-def test_a_lesson_counts_by_its_weight(encoder: Encoder, champion: Version) -> None:
+def test_a_lesson_counts_by_its_weight(task: Classification, champion: Version) -> None:
     disputed = ("it is about the thing", "refund")
     config = QUICK.model_copy(update={"max_epochs": 8})
     other_side = [(disputed[0], "parcel"), *ROWS]
     heavy, light = (
-        increment(encoder, [disputed], other_side, champion.folder, config, weight=weight) for weight in (5.0, 0.1)
+        increment(task, [disputed], other_side, champion.folder, config, weight=weight) for weight in (5.0, 0.1)
     )
-    assert answers(encoder, heavy, [disputed[0]]) == ["refund"]
-    assert answers(encoder, light, [disputed[0]]) == ["parcel"]
+    assert answers(task, heavy, [disputed[0]]) == ["refund"]
+    assert answers(task, light, [disputed[0]]) == ["parcel"]
 
 
 @pytest.mark.parametrize("grid", [(0.0,), (0.3, 0.7), (1.0, 0.5)])
-def test_how_far_it_moves_is_one_of_the_grid(encoder: Encoder, champion: Version, grid: tuple[float, ...]) -> None:
+def test_how_far_it_moves_is_one_of_the_grid(task: Classification, champion: Version, grid: tuple[float, ...]) -> None:
     config = DEV.model_copy(update={"step_sizes": grid})
-    v1 = increment(encoder, INVOICES, ROWS, champion.folder, config)
-    assert v1.step_size in grid
-    assert v1.dev_score is not None
-    assert 0 <= v1.dev_score <= 1
+    v1 = increment(task, INVOICES, ROWS, champion.folder, config)
+    assert v1.told.step_size in grid
+    assert v1.told.dev_score is not None
+    assert 0 <= v1.told.dev_score <= 1
 
 
-def test_no_step_at_all_gives_back_the_champion(encoder: Encoder, champion: Version) -> None:
-    still = increment(encoder, INVOICES, ROWS, champion.folder, DEV.model_copy(update={"step_sizes": (0.0,)}))
-    whole = increment(encoder, INVOICES, ROWS, champion.folder, DEV.model_copy(update={"step_sizes": (1.0,)}))
+def test_no_step_at_all_gives_back_the_champion(task: Classification, champion: Version) -> None:
+    still = increment(task, INVOICES, ROWS, champion.folder, DEV.model_copy(update={"step_sizes": (0.0,)}))
+    whole = increment(task, INVOICES, ROWS, champion.folder, DEV.model_copy(update={"step_sizes": (1.0,)}))
     adapter, head = weights_of(champion)
     assert torch.equal(still.head.weight[: len(head.labels)], head.weight)
     assert all(torch.equal(value, adapter[name]) for name, value in still.adapter.items())
@@ -190,17 +203,17 @@ def test_between_lies_between(one: float, other: float, step_size: float) -> Non
 def test_a_fresh_label_points_to_its_examples_and_is_as_long_as_the_others() -> None:
     head = Head(("b", "a"), torch.tensor([[3.0, 0.0], [0.0, 5.0]]), torch.tensor([1.0, 3.0]))
     vectors = torch.tensor([[0.0, -1.0], [-1.0, 0.0], [0.0, 1.0]])
-    grown = grow(head, vectors, ["c", "c", "a"])
+    grown = head.grown(vectors, ["c", "c", "a"])
     assert grown.labels == ("b", "a", "c")
     assert torch.equal(grown.weight[:2], head.weight)
     assert torch.allclose(grown.weight[2], -4 / torch.tensor([2.0, 2.0]).sqrt())
     assert grown.bias.tolist() == [1.0, 3.0, 2.0]
-    assert grow(head, vectors[2:], ["a"]) is head
+    assert head.grown(vectors[2:], ["a"]) is head
 
 
 @given(some.lists(some.integers(1, 9), min_size=1, max_size=300), some.integers(1, 20), some.integers(0, 9))
 def test_every_row_is_in_one_batch_of_each_epoch(lengths: list[int], size: int, seed: int) -> None:
-    cut = list(batches([[0] * length for length in lengths], size, random.Random(seed)))
+    cut = list(batches(lengths, size, random.Random(seed)))
     assert sorted(index for batch in cut for index in batch) == list(range(len(lengths)))
     assert len(cut) == -(-len(lengths) // size), "as many steps as the progress bar promises"
     assert max(map(len, cut)) <= size

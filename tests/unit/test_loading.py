@@ -10,10 +10,10 @@ import gc, sys
 from shared.lm import loading
 loading.load()
 assert gc.isenabled()
-assert "shared.lm.classifier" in sys.modules
+assert "shared.lm.classification" in sys.modules
 assert not {"scipy", "triton", "dill"} & sys.modules.keys(), "they take most of a second"
 import scipy.stats, triton
-encoder = loading.classifier("all-MiniLM-L6-v2", threads=1).encoder
+encoder = loading.task("classification", "all-MiniLM-L6-v2", threads=1).encoder
 encoder.create("fresh", rank=4, layers=2)
 vectors = encoder.embed(encoder.tokens(["where is my order", "what is my balance"]), "fresh")
 assert vectors.shape == (2, encoder.width)

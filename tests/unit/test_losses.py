@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 from torch.nn import functional
 
-from services.trainer.losses import (
+from shared.lm.losses import (
     IGNORED,
     champion_kl,
     complementary_loss,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from torch.nn import functional
 
-from services.trainer.losses import dpo_loss, kto_loss
+from shared.lm.losses import dpo_loss, kto_loss
 from tests.unit.loss_numbers import gradient, numbers, one, untimed
 
 LIKED = torch.tensor([True, False, True])

@@ -14,7 +14,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from services.trainer.losses import IGNORED, champion_kl, dpo_loss, kto_loss, sequence_log_probs, sft_loss
+from shared.lm.losses import IGNORED, champion_kl, dpo_loss, kto_loss, sequence_log_probs, sft_loss
 
 trl = pytest.importorskip("trl", reason="the oracle of the losses, TRL, is not installed: it is the extra `oracles`")
 datasets = pytest.importorskip("datasets", reason="TRL takes its rows from datasets, which is not installed")

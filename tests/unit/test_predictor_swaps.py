@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from structlog.testing import capture_logs
 
 from schemas.events import ModelStateChanged
+from shared.lm.classification import Classification
 from tests.unit.predictor_desk import TRUTH, House, Running, predictor
-from tests.weights import BASE, MODEL, Version
+from tests.weights import MODEL, Version
 
 TEXTS = list(TRUTH)
 SILENCE = torch.tensor([torch.inf, 0, 0])  # of one label: the answers stay finite
@@ -160,7 +161,8 @@ async def refuses(running: Running, house: House, state: ModelStateChanged) -> N
         answers = [answer.json() for answer in await running.predict(*TEXTS)]
         assert {answer["version"] for answer in answers} == {version.id}
         assert [answer["output"] for answer in answers] == [house.says(version.id, text) for text in TEXTS]
-    classifier = house.serving._classifiers[BASE]
+    [classifier] = house.serving._tasks.values()
+    assert isinstance(classifier, Classification)
     assert (
         classifier.versions == set(classifier.encoder._lowest) == {house.second.id}
     )  # nothing of the refused one is kept

@@ -197,5 +197,5 @@ def test_a_task_that_cannot_be_learned_is_told(tmp_path: Path) -> None:
     assert card.card is not None
     writes = card.model_copy(update={"card": card.card.model_copy(update={"task": "generation"})})
     database.record(writes)
-    with pytest.raises(NothingToLearnError, match="classification only, and the model's task is generation"):
+    with pytest.raises(NothingToLearnError, match="learns classification, and the model's task is generation"):
         desk(database, tmp_path).prepare(writes, ORIGIN)

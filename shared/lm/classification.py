@@ -1,0 +1,179 @@
+"""The task `classification`: an encoder, and per version an adapter and a linear head over the version's own labels.
+
+A version's folder holds `adapter_model.safetensors`, `adapter_config.json`, `head.safetensors` and `labels.json`.
+An increment goes on from the champion's adapter and head. New labels grow the head: a new row starts as the mean of
+its examples, at the length of the rows that are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from schemas.events import LabelScore
+from shared.errors import ArtifactError
+from shared.lm.adapters import Weights
+from shared.lm.encoder import Encoder, Inputs
+from shared.lm.head import Head
+from shared.lm.task import CANDIDATE, Answer, Example
+from shared.policy import Training
+
+PROBE = ("warm up", "a longer text to warm up the kernels for the shapes that will come")
+LABEL_SMOOTHING = 0.05
+HEAD_WEIGHT, HEAD_BIAS = "head.weight", "head.bias"  # their names in a state, beside the adapter's tensors
+
+
+class Classification:
+    """One base and the versions on it. See `shared.lm.task.Task`."""
+
+    def __init__(self, base: str) -> None:
+        """Load the base."""
+        self.encoder = Encoder(base)
+        self._heads: dict[str, Head] = {}
+
+    @property
+    def versions(self) -> frozenset[str]:
+        """The versions that can answer."""
+        return frozenset(self._heads)
+
+    def load(self, version: str, folder: Path) -> None:
+        """Make a version ready to answer. See `Task.load`."""
+        if version in self._heads:
+            return
+        head = Head.load(folder)
+        if head.weight.shape[1] != self.encoder.width:
+            raise ArtifactError(f"{version}: its head does not fit the base {self.encoder.base}.")
+        self.encoder.load(version, folder)
+        self._heads[version] = head
+        try:
+            self.answer(version, PROBE)
+        except ArtifactError:
+            self.drop(version)
+            raise
+
+    def drop(self, version: str) -> None:
+        """Forget a version."""
+        if self._heads.pop(version, None):
+            self.encoder.drop(version)
+
+    def answer(self, version: str, inputs: Sequence[str], top_k: int = 1) -> list[Answer]:
+        """The `top_k` labels of each input with their probabilities. See `Task.answer`."""
+        head = self._heads[version]
+        vectors = self.encoder.embed(self.encoder.tokens(inputs), version)
+        with torch.inference_mode():
+            top = head.logits(vectors).softmax(-1).topk(min(top_k, len(head.labels)))
+        if not torch.isfinite(top.values).all():  # NaN would pass the min() below as a belief of 1
+            raise ArtifactError(f"{version}: its answers are not finite.")
+        return [
+            _answer(head, scores, indices)
+            for scores, indices in zip(top.values.tolist(), top.indices.tolist(), strict=True)
+        ]
+
+    def right(self, version: str, inputs: Sequence[str], targets: Sequence[str]) -> list[bool]:
+        """Whether a version gives each target; a label that it does not know is one that it does not give."""
+        answers = self.answer(version, inputs)
+        return [answer.output == target for answer, target in zip(answers, targets, strict=True)]
+
+    @contextmanager
+    def learning(
+        self, parent: Path | None, examples: Sequence[Example], config: Training
+    ) -> Iterator[ClassifierLearning]:
+        """The next version. See `Task.learning`."""
+        if parent is None:
+            self.encoder.create(CANDIDATE, config.rank, config.layers)
+        else:
+            self.encoder.load(CANDIDATE, parent)
+        try:
+            yield ClassifierLearning(self.encoder, Head.load(parent) if parent else None, examples, config)
+        finally:
+            self.encoder.drop(CANDIDATE)
+
+
+class ClassifierLearning:
+    """An adapter and a head in training. See `shared.lm.task.Learning`."""
+
+    def __init__(self, encoder: Encoder, head: Head | None, examples: Sequence[Example], config: Training) -> None:
+        """Prepare all rows: tokens, what the frozen layers make of them, and the head with a row for every target."""
+        self._encoder, self._config = encoder, config
+        self._inputs = encoder.halfway(encoder.tokens([one.input for one in examples]), CANDIDATE)
+        head = _grown(encoder, head or Head.empty(encoder.width), examples, self._inputs)
+        self.labels = head.labels
+        self._weight, self._bias = nn.Parameter(head.weight.clone()), nn.Parameter(head.bias.clone())
+        number = {label: index for index, label in enumerate(head.labels)}
+        self._targets = torch.tensor([number[one.target] for one in examples])
+        self._weights = torch.tensor([one.weight for one in examples])
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each row."""
+        return list(map(len, self._inputs))
+
+    @contextmanager
+    def training(self) -> Iterator[list[dict[str, Any]]]:
+        """The adapter and the head, each with a rate of its own."""
+        with self._encoder.training(CANDIDATE) as parameters:
+            yield [
+                {"params": parameters, "lr": self._config.learning_rate},
+                {"params": [self._weight, self._bias], "lr": self._config.head_learning_rate},
+            ]
+
+    def loss(self, rows: Sequence[int]) -> Tensor:
+        """Cross entropy with label smoothing, each row by its weight."""
+        vectors = self._encoder.forward([self._inputs[row] for row in rows])
+        targets, weights = self._targets[list(rows)], self._weights[list(rows)]
+        logits = vectors @ self._weight.T + self._bias
+        losses = functional.cross_entropy(logits, targets, reduction="none", label_smoothing=LABEL_SMOOTHING)
+        return (losses * weights).mean()
+
+    def evaluate(self, rows: Sequence[int]) -> tuple[float, float]:
+        """Weighted cross entropy and weighted accuracy."""
+        with torch.inference_mode():
+            logits = self._head.logits(self._encoder.embed([self._inputs[row] for row in rows], CANDIDATE))
+            targets, weights = self._targets[list(rows)], self._weights[list(rows)]
+            share = weights / weights.sum()
+            losses = functional.cross_entropy(logits, targets, reduction="none")
+            right = (logits.argmax(-1) == targets).float()
+            return (losses * share).sum().item(), min(1.0, (right * share).sum().item())
+
+    def state(self) -> Weights:
+        """The adapter's tensors by peft's names, and the head's."""
+        head = {HEAD_WEIGHT: self._weight.detach().clone(), HEAD_BIAS: self._bias.detach().clone()}
+        return self._encoder.weights(CANDIDATE) | head
+
+    def set_state(self, state: Weights) -> None:
+        """Put such tensors back."""
+        adapter = {name: value for name, value in state.items() if name not in {HEAD_WEIGHT, HEAD_BIAS}}
+        self._encoder.set_weights(CANDIDATE, adapter)
+        with torch.no_grad():
+            self._weight.copy_(state[HEAD_WEIGHT])
+            self._bias.copy_(state[HEAD_BIAS])
+
+    def save(self, folder: Path) -> None:
+        """Write adapter and head."""
+        self._encoder.save(CANDIDATE, self._encoder.weights(CANDIDATE), folder)
+        self._head.save(folder)
+
+    @property
+    def _head(self) -> Head:
+        return Head(self.labels, self._weight.detach(), self._bias.detach())
+
+
+def _grown(encoder: Encoder, head: Head, examples: Sequence[Example], inputs: Inputs) -> Head:
+    """The head with a row for every target."""
+    unknown = [index for index, one in enumerate(examples) if one.target not in head.labels]
+    vectors = encoder.embed([inputs[index] for index in unknown], CANDIDATE)
+    return head.grown(vectors, [examples[index].target for index in unknown])
+
+
+def _answer(head: Head, scores: Sequence[float], indices: Sequence[int]) -> Answer:
+    ranked = tuple(
+        LabelScore(label=head.labels[index], score=min(1.0, score))
+        for score, index in zip(scores, indices, strict=True)
+    )
+    return Answer(ranked[0].label, ranked)

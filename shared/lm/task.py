@@ -1,0 +1,107 @@
+"""What a task is: how the versions on one base answer, and how the next one learns.
+
+A task is one file beside this one, and a line in `shared.lm.loading.TASKS`. Services know these protocols only: the
+trainer's epochs, batches, early stop and λ, the evaluator's tests and the predictor's swaps are the same for all tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from schemas.events import LabelScore
+from shared.lm.adapters import Weights
+from shared.policy import Training
+
+CANDIDATE = "candidate"  # the adapter in the making
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a version says to one input; classification tells its belief in the first labels, highest first."""
+
+    output: str
+    scores: tuple[LabelScore, ...] = ()
+
+
+@dataclass(frozen=True)
+class Example:
+    """One input and its right output, as it is learned from."""
+
+    input: str
+    target: str
+    weight: float = 1.0
+    rejected: str | None = None  # the output that was corrected, where there was one
+    replayed: bool = False  # the champion has learned it before
+
+
+class Learning(Protocol):
+    """The next version in the making: parameters, and what the trainer asks of them. Rows are indices of examples."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels it will know; none where outputs are free text."""
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """How long each row is: batches hold rows of like length."""
+
+    def training(self) -> AbstractContextManager[list[dict[str, Any]]]:
+        """Within the block the parameters take gradients; yields the optimiser's groups."""
+
+    def loss(self, rows: Sequence[int]) -> Tensor:
+        """What is minimised over one batch: the rows' weighted losses, divided by how many there are."""
+
+    def evaluate(self, rows: Sequence[int]) -> tuple[float, float]:
+        """Weighted loss, and weighted share that is right."""
+
+    def state(self) -> Weights:
+        """A copy of all that learns."""
+
+    def set_state(self, state: Weights) -> None:
+        """Put such a copy back, or what lies between two of them."""
+
+    def save(self, folder: Path) -> None:
+        """Write the version's files."""
+
+
+class Task(Protocol):
+    """One base and the versions on it. Not thread-safe: one thread computes."""
+
+    @property
+    def versions(self) -> frozenset[str]:
+        """The versions that can answer."""
+
+    def load(self, version: str, folder: Path) -> None:
+        """Make a version ready to answer, warmed up by a probe; loading it again does nothing.
+
+        Raises:
+            ArtifactError: its files cannot be trusted; nothing has changed.
+        """
+
+    def drop(self, version: str) -> None:
+        """Forget a version."""
+
+    def answer(self, version: str, inputs: Sequence[str], top_k: int = 1) -> list[Answer]:
+        """What a version says; `top_k` labels where there are labels.
+
+        Raises:
+            ArtifactError: the version's weights, finite as they are, overflow on an input.
+        """
+
+    def right(self, version: str, inputs: Sequence[str], targets: Sequence[str]) -> list[bool]:
+        """Whether a version gives each target. Raises as `answer`."""
+
+    def learning(
+        self, parent: Path | None, examples: Sequence[Example], config: Training
+    ) -> AbstractContextManager[Learning]:
+        """The next version, from the champion's files or, for a model's first version, from the base.
+
+        Raises:
+            ArtifactError: the champion's files cannot be trusted.
+        """
