@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 MAX_INPUT = 10_000  # characters: a long mail; MiniLM reads 256 tokens of it, a causal LM a few thousand
 MAX_OUTPUT = 10_000
+MAX_LABEL = 200
 MAX_COMMENT = 4_000
 MAX_TAGS = 16
 MAX_EXTENSIONS = 4_096  # bytes
@@ -49,7 +50,7 @@ Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 Key = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Label = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True), Storable]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=MAX_LABEL, strip_whitespace=True), Storable]
 Input = Annotated[str, StringConstraints(min_length=1, max_length=MAX_INPUT), Storable]
 Output = Annotated[str, StringConstraints(min_length=1, max_length=MAX_OUTPUT), Storable]
 Note = Annotated[str, StringConstraints(max_length=MAX_COMMENT), Storable]

@@ -13,6 +13,7 @@ from schemas.events import FeedbackReceived, PreferencePair
 from services.recorder.facts import Stored
 from services.recorder.identity import Fresh
 from services.recorder.sql import Row, among, chunks, insert, overwrite
+from shared.grading import same_output
 from shared.tables import FeedbackRow, Prediction
 
 RIGHT_STARS = 4  # of five: four and five say that the output was right, one and two that it was wrong
@@ -61,7 +62,7 @@ def judge(kind: str, value: Any, output: str) -> Judgement:
     served = output.strip() or None
     if kind == "correction":
         right = str(value).strip() or None
-        return Judgement(right, None if right is None else right != served)
+        return Judgement(right, None if right is None else not same_output(output, right))
     right_or_wrong = {"up": False, "down": True}.get(str(value)) if kind == "thumbs" else None
     if kind == "rating":
         right_or_wrong = False if value >= RIGHT_STARS else True if value <= WRONG_STARS else None

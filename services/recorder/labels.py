@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select, update
 from sqlmodel import col
 
 from shared.policy import PolicyFile
-from shared.tables import Example, FeedbackRow, ModelRow, Version, Vouched
+from shared.tables import Example, FeedbackRow, ModelRow, Version, Vouched, could_be_label
 
 Named = tuple[str, str]  # model and label
 
@@ -22,11 +22,10 @@ def of_models(connection: Connection, models: Iterable[str]) -> dict[str, frozen
 
 def mentioned(connection: Connection, model: str) -> set[str]:
     """Every label that anything calls right: asked once, when a model is added."""
-    targets = (
-        select(col(Vouched.target)).where(col(Vouched.model) == model),
-        select(col(FeedbackRow.target)).where(col(FeedbackRow.model) == model, col(FeedbackRow.target).is_not(None)),
-        select(col(Example.target)).where(col(Example.model) == model, col(Example.target).is_not(None)),
-    )
+    targets = [
+        select(col(table.target)).where(col(table.model) == model, could_be_label(col(table.target)))
+        for table in (Vouched, FeedbackRow, Example)
+    ]
     found = {label for query in targets for label in connection.execute(query.distinct()).scalars()}
     versions = connection.execute(select(col(Version.labels)).where(col(Version.model) == model)).scalars()
     return {label for label in found.union(*versions) if label is not None}
@@ -52,7 +51,9 @@ def settle(connection: Connection, fresh: set[Named], doubtful: set[Named], poli
         if changed := (admitted ^ (open_ & set(labels))):
             now = sorted((set(labels) - open_) | admitted)
             connection.execute(update(ModelRow).where(col(ModelRow.name) == model).values(labels=now))
-            affected = select(col(Example.id)).where(col(Example.model) == model, col(Example.target).in_(changed))
+            affected = select(col(Example.id)).where(
+                col(Example.model) == model, col(Example.target).in_(changed), could_be_label(col(Example.target))
+            )
             waiting |= set(connection.execute(affected).scalars())
     return waiting
 
@@ -60,18 +61,26 @@ def settle(connection: Connection, fresh: set[Named], doubtful: set[Named], poli
 def _admitted(connection: Connection, model: str, labels: set[str], users: int) -> set[str]:
     """Those labels that something admits. A user counts once whatever the cap, so late votes take nothing back."""
     by_seeds = select(col(Vouched.target)).where(
-        col(Vouched.model) == model, col(Vouched.target).in_(labels), col(Vouched.origin) == "seed"
+        col(Vouched.model) == model,
+        col(Vouched.target).in_(labels),
+        could_be_label(col(Vouched.target)),
+        col(Vouched.origin) == "seed",
     )
     by_reviewers = select(col(Example.target)).where(
         col(Example.model) == model,
         col(Example.target).in_(labels),
+        could_be_label(col(Example.target)),
         col(Example.reviewed).is_not(None),  # as its index says
         col(Example.reviewed).in_(["accept", "relabel"]),
         col(Example.status).in_(["train", "holdout"]),
     )
     by_users = (
         select(col(FeedbackRow.target))
-        .where(col(FeedbackRow.model) == model, col(FeedbackRow.target).in_(labels))
+        .where(
+            col(FeedbackRow.model) == model,
+            col(FeedbackRow.target).in_(labels),
+            could_be_label(col(FeedbackRow.target)),
+        )
         .group_by(col(FeedbackRow.target))
         .having(func.count(col(FeedbackRow.user_key).distinct()) >= users)
         .having(func.count(col(FeedbackRow.example_id).distinct()) >= users)

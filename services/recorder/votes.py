@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.recorder.trust import UNKNOWN, vote_weight
+from shared.grading import meaning, same_output
 
 MAX_VOTES = 200  # newest votes on one input that are heard, so that a greeting sent a million times stays cheap
 
@@ -43,7 +44,7 @@ class Ruling:
 
 @dataclass(frozen=True)
 class Tally:
-    """The votes for one target and what they weigh."""
+    """The votes for one target, as the first of them wrote it, and what they weigh."""
 
     target: str
     weights: tuple[float, ...]
@@ -68,15 +69,17 @@ def voices(votes: Iterable[Vote]) -> tuple[Vote, ...]:
 
 
 def tally(heard: Iterable[Vote], trusted: Mapping[str, float]) -> tuple[Tally, ...]:
-    """The votes by target, heaviest first, and equal weights by name. Users not in `trusted` are unknown."""
+    """The votes by what they say, heaviest first, and equal weights by name. Users not in `trusted` are unknown."""
     sides: dict[str, list[Vote]] = defaultdict(list)
     for vote in heard:
-        sides[vote.target].append(vote)
+        sides[meaning(vote.target)].append(vote)
     tallies = [
         Tally(
-            target, tuple(vote_weight(trusted.get(vote.user_key or "", UNKNOWN), vote.kind) for vote in side), (*side,)
+            side[0].target,
+            tuple(vote_weight(trusted.get(vote.user_key or "", UNKNOWN), vote.kind) for vote in side),
+            (*side,),
         )
-        for target, side in sides.items()
+        for side in sides.values()
     ]
     return tuple(sorted(tallies, key=lambda one: (-one.weight, one.target)))
 
@@ -97,13 +100,13 @@ def agreement(heard: Iterable[Vote], known: str | None) -> dict[str, bool]:
     """Event id → whether it agrees with what is known, for each named user's volunteered vote."""
     if known is None:
         return {}
-    return {vote.event_id: vote.target == known for vote in heard if vote.user_key and not vote.solicited}
+    return {vote.event_id: same_output(vote.target, known) for vote in heard if vote.user_key and not vote.solicited}
 
 
 def _most(targets: Iterable[str]) -> str | None:
-    counts: dict[str, int] = defaultdict(int)
+    said: dict[str, list[str]] = defaultdict(list)
     for target in targets:
-        counts[target] += 1
-    top = max(counts.values(), default=0)
-    first = [target for target, count in counts.items() if count == top]
+        said[meaning(target)].append(target)
+    top = max(map(len, said.values()), default=0)
+    first = [targets[0] for targets in said.values() if len(targets) == top]
     return first[0] if len(first) == 1 else None

@@ -14,7 +14,7 @@ from sqlmodel import Session, col, select
 
 from services.trainer.snapshot import Lesson
 from shared.policy import Policy
-from shared.tables import Example
+from shared.tables import Example, could_be_label
 from shared.text import short_hash
 
 
@@ -78,30 +78,36 @@ def new_rows(session: Session, model: str, policy: Policy, unlearned: Collection
 def replay_rows(
     session: Session, model: str, labels: Iterable[str], total: int, seed: str, unlearned: Collection[str] = ()
 ) -> list[Row]:
-    """A class-balanced sample of what the champion's line has learned.
+    """A sample of what the champion's line has learned: class-balanced, or of all of it where there are no labels.
 
     Ids are hashes, so «the first ids after a point that `seed` names» is a random sample that an index can serve.
     """
+    counts = per_label(labels, total)
+    if not counts:
+        return _sample(session, model, None, total, short_hash(seed), unlearned)
     rows = []
-    for label, count in per_label(labels, total).items():
+    for label, count in counts.items():
         if count:
             rows += _sample(session, model, label, count, short_hash(seed, label), unlearned)
     return rows
 
 
-def _sample(session: Session, model: str, label: str, count: int, pivot: str, unlearned: Collection[str]) -> list[Row]:
+def _sample(
+    session: Session, model: str, label: str | None, count: int, pivot: str, unlearned: Collection[str]
+) -> list[Row]:
     learned = (
         select(Example.id, Example.target, Example.weight, Example.user_key)
-        .where(Example.model == model, Example.target == label, Example.status == "train")
-        .where(col(Example.learned_in).is_not(None))
+        .where(Example.model == model, Example.status == "train", col(Example.learned_in).is_not(None))
         .order_by(Example.id)
     )
+    if label is not None:
+        learned = learned.where(Example.target == label, could_be_label(Example.target))
     if unlearned:
         learned = learned.where(col(Example.learned_in).not_in(sorted(unlearned)))
     found = list(session.exec(learned.where(Example.id >= pivot).limit(count)))
     if len(found) < count:
         found += session.exec(learned.where(Example.id < pivot).limit(count - len(found)))
-    return [Row(id, target or label, weight, user) for id, target, weight, user in found]
+    return [Row(id, target, weight, user) for id, target, weight, user in found if target is not None]
 
 
 def texts_of(session: Session, ids: Iterable[str]) -> dict[str, str]:

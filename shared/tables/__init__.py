@@ -5,7 +5,7 @@ function of the facts, so that replaying the log gives the same rows.
 """
 
 from shared.tables.books import Attempt, Consumed, DeadLetter, Erasure, LedgerRow, Receipt, Taint, consumed
-from shared.tables.columns import UtcTime
+from shared.tables.columns import UtcTime, could_be_label
 from shared.tables.database import open_database
 from shared.tables.loop import (
     Drift,
@@ -46,5 +46,6 @@ __all__ = [
     "Version",
     "Vouched",
     "consumed",
+    "could_be_label",
     "open_database",
 ]

@@ -5,9 +5,22 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, DateTime, Index, String, TypeDecorator, text
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnElement,
+    DateTime,
+    Index,
+    String,
+    TypeDecorator,
+    func,
+    literal_column,
+    text,
+)
 from sqlalchemy.engine.interfaces import Dialect
 from sqlalchemy.types import TypeEngine
+
+from schemas.events import MAX_LABEL
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -47,5 +60,25 @@ def json_column() -> Column[Any]:
 
 def where_known(name: str, known: str, *columns: str) -> Index:
     """An index of the few rows in which a mostly empty column is set."""
-    there = text(f"{known} IS NOT NULL")
+    return _index_where(name, f"{known} IS NOT NULL", *columns)
+
+
+def by_label(name: str, *columns: str, where: str = "") -> Index:
+    """An index of rows by their target, as far as it could be a label: Postgres indexes nothing over 2,704 bytes.
+
+    A query uses it when it says so too (`could_be_label`).
+    """
+    return _index_where(name, f"{where} AND {_SHORT}" if where else _SHORT, *columns)
+
+
+def could_be_label(target: Any) -> ColumnElement[bool]:
+    """Whether a target is no longer than a label may be."""
+    return func.length(target) <= literal_column(str(MAX_LABEL))  # spelt out, so that it is seen to be the index's
+
+
+def _index_where(name: str, condition: str, *columns: str) -> Index:
+    there = text(condition)
     return Index(name, *columns, sqlite_where=there, postgresql_where=there)
+
+
+_SHORT = f"length(target) <= {MAX_LABEL}"

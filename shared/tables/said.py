@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Index, text
 from sqlmodel import Field, SQLModel
 
-from shared.tables.columns import json_column, time_column, where_known
+from shared.tables.columns import by_label, json_column, time_column, where_known
 
 CONTENT = "Digest of what the event says: tells a repeat from a conflict."
 
@@ -62,7 +62,7 @@ class FeedbackRow(SQLModel, table=True):
         Index("feedback_by_user", "user_key", "model", "counted", "occurred_at"),
         Index("feedback_by_example", "example_id", "counted", "occurred_at"),
         Index("feedback_by_model_time", "model", "occurred_at"),
-        Index("feedback_by_target", "model", "target"),
+        by_label("feedback_by_label", "model", "target"),
         Index("feedback_by_version", "version"),
         Index(
             "feedback_orphans",
@@ -122,9 +122,10 @@ class Example(SQLModel, table=True):
         Index("example_by_side", "model", "side", "first_at", "id"),
         Index("example_by_window", "model", "side", "graduated", "first_at", "id"),
         Index("example_by_fingerprint", "model", "fingerprint"),
-        Index("example_by_target", "model", "target"),
-        where_known("example_by_lesson", "learned_in", "model", "target", "status", "id"),
-        where_known("example_by_ruling", "reviewed", "model", "target"),
+        by_label("example_by_label", "model", "target"),
+        by_label("example_by_lesson", "model", "target", "status", "id", where="learned_in IS NOT NULL"),
+        where_known("example_learned", "learned_in", "model", "status", "id"),
+        by_label("example_by_ruling", "model", "target", where="reviewed IS NOT NULL"),
     )
 
 
@@ -138,4 +139,4 @@ class Vouched(SQLModel, table=True):
     origin: str = Field(description="seed or anchor")
     request_id: str
     occurred_at: datetime = Field(sa_column=time_column())
-    __table_args__ = (Index("vouched_by_target", "model", "target"),)
+    __table_args__ = (by_label("vouched_by_label", "model", "target"),)

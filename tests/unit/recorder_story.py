@@ -22,6 +22,7 @@ from schemas.events import (
     PredictionServed,
     Rating,
     ReviewDecided,
+    Task,
     Thumbs,
     TrainingRequested,
     UserErased,
@@ -95,7 +96,7 @@ def served(
     *,
     user: str | None = ANN,
     solicit: bool = False,
-    score: float = 0.5,
+    score: float | None = 0.5,
     version: str = "v0",
     model: str = MODEL,
 ) -> PredictionServed:
@@ -108,7 +109,7 @@ def served(
         version=version,
         input=text,
         output=output,
-        scores=(LabelScore(label=output, score=score),),
+        scores=() if score is None else (LabelScore(label=output, score=score),),
         solicit=solicit,
         app="shop",
         user_key=user,
@@ -163,7 +164,11 @@ def erased(user: str, when: float = 200) -> UserErased:
 
 
 def added(
-    database: Database, seeds: Iterable[tuple[str, str]], anchors: Iterable[tuple[str, str]] = (), when: float = -10
+    database: Database,
+    seeds: Iterable[tuple[str, str]],
+    anchors: Iterable[tuple[str, str]] = (),
+    when: float = -10,
+    task: Task = "classification",
 ) -> TrainingRequested:
     """A request with a card, whose datasets the database finds."""
     event = TrainingRequested(
@@ -174,7 +179,7 @@ def added(
         model=MODEL,
         trigger="added",
         requested_by="rita",
-        card=ModelCard(task="classification", base="b", examples=Dataset(uri="datasets/x", sha256=DIGEST, rows=1)),
+        card=ModelCard(task=task, base="b", examples=Dataset(uri="datasets/x", sha256=DIGEST, rows=1)),
     )
     rows = [tuple(Row(text=text, label=label) for text, label in some) for some in (seeds, anchors)]
     database.datasets[event.event_id] = Imported(rows[0], rows[1])

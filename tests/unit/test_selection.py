@@ -112,6 +112,18 @@ def test_the_replay_is_drawn_by_the_seed_and_by_nothing_else() -> None:
     assert len(draws) > 150, "every row has its turn"
 
 
+def test_without_labels_the_replay_is_drawn_from_everything() -> None:
+    outputs = [example(number, f"output {number % 7} " * 200, learned_in="v0") for number in range(200)]
+    learned = {row.id: row.target for row in outputs}
+    with database([*outputs, example(200), example(201, learned_in="v0", status="quarantined")]) as session:
+        chosen = replay_rows(session, MODEL, [], 50, "seed")
+        other = replay_rows(session, MODEL, [], 50, "another seed")
+        everything = replay_rows(session, MODEL, [], 500, "seed")
+    assert len({row.id for row in chosen}) == 50
+    assert chosen != other
+    assert {row.id: row.target for row in everything} == learned
+
+
 def choose(session: Session) -> Cost:
     """What it costs to choose an increment of fixed size."""
     policy = EVERYBODY.model_copy(update={"training": Training(max_new=20)})
@@ -120,16 +132,17 @@ def choose(session: Session) -> Cost:
     def work() -> None:
         rows.extend(new_rows(session, MODEL, policy))
         rows.extend(replay_rows(session, MODEL, ["a", "b"], 40, "seed"))
+        rows.extend(replay_rows(session, MODEL, [], 40, "seed"))
         texts_of(session, [row.id for row in rows])
 
     spent = cost(session, work)
-    assert len(rows) == 60
+    assert len(rows) == 100
     return spent
 
 
 def test_a_longer_log_takes_no_more_queries() -> None:
     short, long = costs()
-    assert len(long.statements) <= len(short.statements) <= 6
+    assert len(long.statements) <= len(short.statements) <= 8
 
 
 def test_a_longer_log_takes_no_more_work() -> None:
