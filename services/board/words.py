@@ -15,6 +15,7 @@ RULES = {  # the recorder's rules, as a reviewer reads them
     "new_label": "The model does not know this label, and too few users have named it",
     "quorum": "Too few users agree",
     "user_cap": "Said only by users who were beyond their daily cap",
+    "no_target": "Called wrong, or less good than another; nobody said what is right",
 }
 
 

@@ -17,10 +17,10 @@ from services.recorder.caps import Day
 from services.recorder.evidence import Evidence
 from services.recorder.join import Joined
 from services.recorder.sql import chunks
-from services.recorder.trust import UNKNOWN
 from services.recorder.votes import voices
 from shared.policy import PolicyFile, Trust
 from shared.tables import FeedbackRow
+from shared.trust import UNKNOWN
 
 User = tuple[str, str]  # model and user key
 Trusted = Mapping[str, Mapping[str, float]]

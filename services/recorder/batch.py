@@ -209,7 +209,7 @@ def _erase(connection: Connection, batch: Batch, touched: Touched, policies: Pol
     for event in batch.of(UserErased):
         until = erasures.forgotten(connection, [event.user_key])[event.user_key]
         lost = erasures.erase(connection, event.user_key, until)
-        asked = rebuild.requests(connection, event, lost.examples)
+        asked = rebuild.requests(connection, event, lost.examples | lost.events)
         examples = _forget(connection, lost, touched, policies)
         letters = shelves.erase(connection, event.user_key, until)
         counts = Receipt(
@@ -261,10 +261,11 @@ def _join(connection: Connection, stored: facts.Stored, touched: Touched, polici
     counted = caps.count(connection, votes, policies)
     known_since = accounts.first_votes(connection, accounts.asked(votes, policies))
     join.write(connection, stored.feedback, joined, counted.events)
-    known = heads.hear(connection, votes)
+    known = heads.hear(connection, joined)
     touched.newcomers, touched.votes, touched.counted = known.newcomers, votes, counted.events
     touched.classes |= known.classes
     touched.examples |= {one.answer.example_id for one in votes} | {vote.example_id for vote in counted.displaced}
+    touched.examples |= known.newcomers.keys()
     touched.examples |= accounts.older(connection, votes, known_since, policies)
     touched.fresh |= {(one.answer.model, one.target) for one in votes if one.target is not None}
 

@@ -5,7 +5,8 @@ The rules, in order; the one that refuses names itself in `reason`:
 - `anchor_twin`: a near-duplicate of the golden anchor is neither lesson nor evidence.
 - `rejected_by_reviewer`; a reviewer's accept or relabel skips the rules below.
 - What a person vouched for (seed, anchor) needs no votes.
-- `user_cap`: nobody spoke but users beyond their cap.
+- `user_cap`: nobody voted but users beyond their cap.
+- `no_target`: nobody said what is right, only that an output is not, or which of two is better.
 - `unsolicited`: on side holdout only solicited votes are evidence; who volunteers depends on who was wrong.
 - `burst`: many users began to speak of near-duplicates at once (see `guards`).
 - `near_duplicate`: its only voice is of a user who has voted on an earlier near-duplicate. It counts there.
@@ -23,9 +24,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from services.recorder.trust import combined
 from services.recorder.votes import Ruling, Tally, Vote, tally, voices
 from shared.policy import Trust
+from shared.trust import combined
 
 CONFLICT = 0.5  # a runner-up with this share of the winner's weight is a dispute
 
@@ -34,7 +35,8 @@ CONFLICT = 0.5  # a runner-up with this share of the winner's weight is a disput
 class Case:
     """All that is known of one input of a model.
 
-    `vouched` is the target that a person gave with the model; `labels` None means that any target will do.
+    `vouched` is the target that a person gave with the model; `labels` None means that any target will do; `capped`
+    says that there are votes which do not count.
     """
 
     origin: str
@@ -45,6 +47,7 @@ class Case:
     ruling: Ruling | None = None
     labels: frozenset[str] | None = None
     guard: str = ""
+    capped: bool = False
 
     @property
     def evidence(self) -> bool:
@@ -98,7 +101,7 @@ def _ruled(ruling: Ruling, usable: Curated) -> Curated | None:
 def _refusal(case: Case, tallies: tuple[Tally, ...], policy: Trust) -> tuple[str, str] | None:
     """The status and the rule that keep an input from use."""
     if not case.votes:
-        return "quarantined", "user_cap"
+        return ("quarantined", "user_cap") if case.capped else ("pending", "no_target")
     if not tallies:
         return "pending", "unsolicited"
     if (guarded := _guarded(case, tallies)) is not None:

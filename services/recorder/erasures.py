@@ -20,9 +20,10 @@ from shared.tables import Erasure, FeedbackRow, Prediction
 
 @dataclass(frozen=True)
 class Erased:
-    """What lost a vote: examples, users' days, and labels; and how many rows went."""
+    """What lost a vote: examples, users' days, and labels; the feedback that went, and how many rows that were."""
 
     examples: frozenset[str] = frozenset()
+    events: frozenset[str] = frozenset()
     days: frozenset[Day] = frozenset()
     labels: frozenset[Named] = frozenset()
     predictions: int = 0
@@ -71,6 +72,7 @@ def remove(connection: Connection, event_ids: Iterable[str]) -> Erased:
 def _erased(lost: Sequence[Row[Any]], predictions: int, feedback: int) -> Erased:
     return Erased(
         frozenset(row.example_id for row in lost),
+        frozenset(row.event_id for row in lost),
         frozenset(Day(row.model, row.user_key, row.occurred_at.astimezone(UTC).date()) for row in lost if row.user_key),
         frozenset((row.model, row.target) for row in lost if row.target is not None),
         predictions,
@@ -80,6 +82,7 @@ def _erased(lost: Sequence[Row[Any]], predictions: int, feedback: int) -> Erased
 
 def _joined(connection: Connection, which: Any) -> Sequence[Row[Any]]:
     query: Select[*tuple[Any, ...]] = select(
+        col(FeedbackRow.event_id),
         col(FeedbackRow.example_id),
         col(FeedbackRow.model),
         col(FeedbackRow.user_key),

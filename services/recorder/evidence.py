@@ -46,11 +46,13 @@ class Evidence:
     vouched: str | None
     guard: str = ""
     held: str = ""  # the rule that has it in quarantine
+    capped: bool = False  # it has votes beyond their users' cap
 
 
 def read(connection: Connection, ids: Sequence[str]) -> list[Evidence]:
     """What is known of the examples that exist, of at most one chunk of ids."""
     votes, rulings = _votes(connection, ids), rulings_on(connection, ids)
+    capped = _capped(connection, [one for one in ids if one not in votes])
     query = select(
         col(Example.id),
         col(Example.model),
@@ -73,6 +75,7 @@ def read(connection: Connection, ids: Sequence[str]) -> list[Evidence]:
             vouched=row.vouched,
             guard=row.guard,
             held=row.held,
+            capped=row.id in capped,
         )
         for row in connection.execute(query.where(among(connection, Example.id, ids)))
     ]
@@ -87,6 +90,15 @@ def _votes(connection: Connection, ids: Sequence[str]) -> dict[str, list[Vote]]:
         known = knowledge.get(row.version)
         votes[row.example_id].append(_vote(row, knew=not known or row.target in known))
     return votes
+
+
+def _capped(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Those with votes that do not count."""
+    beyond = select(col(FeedbackRow.example_id)).where(
+        among(connection, FeedbackRow.example_id, ids), col(FeedbackRow.counted).is_(False)
+    )
+    found = connection.execute(beyond.distinct()).scalars() if ids else ()
+    return {example for example in found if example is not None}
 
 
 def _newest_votes() -> Select[*tuple[Any, ...]]:

@@ -37,7 +37,9 @@ def judge(
     allowed = labels.of_models(connection, {one.model for one in known})
     for one in known:
         labels_ = allowed.get(one.model)
-        case = Case(one.origin, one.side, one.graduated, one.vouched, one.votes, one.ruling, labels_, one.guard)
+        case = Case(
+            one.origin, one.side, one.graduated, one.vouched, one.votes, one.ruling, labels_, one.guard, one.capped
+        )
         made = curate(case, trusted.get(one.id, {}), policies.of(one.model).trust)
         if made.status == "quarantined" and made.reason != one.held:
             held[made.reason] += 1

@@ -1,7 +1,8 @@
 """The first word on each input: which text, who spoke first and when, and so the side of the input's whole class.
 
 A class is all inputs of a model with one fingerprint (near-duplicates). Golden anchors decide for their class, then
-seeds, then the earliest feedback with a target: solicited → holdout, else train.
+seeds, then the earliest feedback that teaches anything: solicited → holdout, else train. A thumb down and a preference
+name no right output, but a model that writes text learns from them, and never from what is there to judge it.
 """
 
 from __future__ import annotations
@@ -90,8 +91,8 @@ class Member:
 
 
 def hear(connection: Connection, joined: Iterable[Joined]) -> Heads:
-    """Find what newly joined feedback with a target says first: of new inputs, or before all others of old ones."""
-    first = _first(one for one in joined if one.target is not None)
+    """Find what newly joined feedback says first: of new inputs, or before all others of old ones."""
+    first = _first(one for one in joined if one.teaches)
     known = _known(connection, first)
     heads = Heads({example: _newcomer(word) for example, word in first.items() if example not in known})
     heads.classes = {newcomer.of for newcomer in heads.newcomers.values()}

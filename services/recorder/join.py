@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, or_, select
 from sqlmodel import col
 
 from schemas.events import FeedbackReceived, PreferencePair
@@ -55,6 +55,11 @@ class Joined(NamedTuple):
     def moment(self) -> tuple[datetime, str]:
         """Its place in the order of all feedback, equal in every replay."""
         return self.occurred_at, self.event_id
+
+    @property
+    def teaches(self) -> bool:
+        """Whether anything can be learned of it: a target, that an output is wrong, or which of two is better."""
+        return self.target is not None or self.wrong is True or self.kind == "preference"
 
 
 def judge(kind: str, value: Any, output: str) -> Judgement:
@@ -132,11 +137,14 @@ def _orphans(connection: Connection, answers: Mapping[str, Answer]) -> list[Join
 
 
 def words_on(connection: Connection, examples: Sequence[str]) -> list[Joined]:
-    """All feedback with a target on some inputs."""
+    """All feedback on some inputs that teaches something."""
+    teaches = or_(
+        col(FeedbackRow.target).is_not(None), col(FeedbackRow.wrong).is_(True), col(FeedbackRow.kind) == "preference"
+    )
     query: Select[*tuple[Any, ...]] = (
         select(*FEEDBACK, *ANSWER, col(FeedbackRow.target), col(FeedbackRow.wrong))
         .join_from(FeedbackRow, Prediction, col(FeedbackRow.prediction_id) == col(Prediction.prediction_id))
-        .where(among(connection, FeedbackRow.example_id, examples), col(FeedbackRow.target).is_not(None))
+        .where(among(connection, FeedbackRow.example_id, examples), teaches)
     )
     return [
         Joined(event_id, at, key, user, kind, Answer(*told[:-2]), *told[-2:])

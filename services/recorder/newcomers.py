@@ -1,8 +1,8 @@
 """New inputs of which one voice spoke: by far the most, and judged from the batch alone.
 
 Whoever is judged here is written once, as it would stand after `examples.settle` had read it back: nothing was known of
-the input before, so its one vote, its side and a reviewer's early word are all there is. Inputs with several votes
-take the general way.
+the input before, so its one vote, if it is one, its side and a reviewer's early word are all there is. Inputs with
+several votes take the general way.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def add(
     return set(alone)
 
 
-def lonely(connection: Connection, newcomers: Iterable[str], votes: Iterable[Joined]) -> list[str]:
-    """Those with a single vote, on which no reviewer has decided."""
+def lonely(connection: Connection, newcomers: Mapping[str, Newcomer], votes: Iterable[Joined]) -> list[str]:
+    """Those whose first word is their only vote, or no vote and there is none; no reviewer has decided on them."""
     voices = Counter(one.answer.example_id for one in votes)
     ruled = {example for ids in chunks(newcomers) for example in evidence.rulings_on(connection, ids)}
-    return [key for key in newcomers if voices[key] == 1 and key not in ruled]
+    return [key for key, one in newcomers.items() if voices[key] == (one.word.target is not None) and key not in ruled]
 
 
 def _evidence(connection: Connection, newcomers: Sequence[Newcomer], counted: frozenset[str]) -> list[Evidence]:
@@ -60,6 +60,7 @@ def _evidence(connection: Connection, newcomers: Sequence[Newcomer], counted: fr
             ruling=None,
             vouched=None,
             guard=one.guard,
+            capped=one.word.target is not None,
         )
         for one in newcomers
     ]

@@ -1,7 +1,8 @@
 """Versions that learned from an erased user, and the request that starts again before the first of them.
 
-A version holds a user when it learned an example that the user had a part in, or when an ancestor did. A model's first
-version learned only what the person who added the model vouches for, so there is always a clean ancestor.
+A version holds a user when it learned an example that the user had a part in, or a feedback that names no right output
+(which it lists by its event id), or when an ancestor did. A model's first version learned only what the person who
+added the model vouches for, so there is always a clean ancestor.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ REQUESTED_BY = "erasure"
 MOST_TAINTED = 1000  # versions that one request names; a model has tens
 
 
-def requests(connection: Connection, erasure: UserErased, examples: Iterable[str]) -> list[TrainingRequested]:
-    """One request for each model whose champion, or whose unjudged candidate, learned from these examples.
+def requests(connection: Connection, erasure: UserErased, lessons: Iterable[str]) -> list[TrainingRequested]:
+    """One request for each model whose champion, or whose unjudged candidate, learned from these lessons.
 
     Its id follows from the erasure, so that asking again after a crash is the same request.
     """
-    learned = _learned(connection, examples)
+    learned = _learned(connection, lessons)
     return [
         request
         for model, versions in sorted(learned.items())
@@ -41,11 +42,11 @@ def mark(connection: Connection, asked: Sequence[TrainingRequested]) -> None:
     insert_new(connection, rows)
 
 
-def _learned(connection: Connection, examples: Iterable[str]) -> dict[str, set[str]]:
-    """Model → its versions that learned these examples, but for the first version."""
+def _learned(connection: Connection, lessons: Iterable[str]) -> dict[str, set[str]]:
+    """Model → its versions that learned these lessons, but for the first version."""
     found: dict[str, set[str]] = defaultdict(set)
     query = select(col(Version.model), col(Version.version)).join(Lesson, col(Lesson.version) == col(Version.version))
-    for some in chunks(examples):
+    for some in chunks(lessons):
         learned = query.where(col(Lesson.example_id).in_(some), col(Version.parent).is_not(None)).distinct()
         for model, version in connection.execute(learned):
             found[model].add(version)

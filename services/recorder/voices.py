@@ -17,9 +17,9 @@ from sqlmodel import col
 from services.recorder.caps import DAY, Day, start_of
 from services.recorder.evidence import Evidence
 from services.recorder.sql import among, chunks, overwrite
-from services.recorder.trust import MEMORY, posterior_mean
 from services.recorder.votes import Vote, agreement, known_target, voices
 from shared.tables import FeedbackRow
+from shared.trust import MEMORY, posterior_mean
 
 
 class Mark(NamedTuple):

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.recorder.trust import UNKNOWN, vote_weight
 from shared.grading import meaning, same_output
+from shared.trust import UNKNOWN, vote_weight
 
 MAX_VOTES = 200  # newest votes on one input that are heard, so that a greeting sent a million times stays cheap
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, select
@@ -33,7 +34,18 @@ class Row:
         return Lesson(id=self.id, target=self.target, weight=self.weight)
 
 
-def within_user_share(rows: Sequence[Row], share: float) -> list[Row]:
+class Given(Protocol):
+    """What somebody gave; None is nobody by name."""
+
+    @property
+    def user(self) -> str | None:
+        """Who gave it."""
+
+
+GivenType = TypeVar("GivenType", bound=Given)
+
+
+def within_user_share(rows: Sequence[GivenType], share: float) -> list[GivenType]:
     """Drop what one user gave beyond a share of the increment; it waits for the next one.
 
     Seeds and anonymous rows have no user and no cap. A user may always give three, or small increments would starve.

@@ -47,7 +47,10 @@ class Version(SQLModel, table=True):
 
 
 class Lesson(SQLModel, table=True):
-    """Which version learned which example first: the lineage, both ways."""
+    """Which version learned which example first: the lineage, both ways.
+
+    A preference or a thumb that a version learned from is listed by its event id.
+    """
 
     version: str = Field(primary_key=True)
     example_id: str = Field(primary_key=True, index=True)

@@ -16,6 +16,7 @@ from tests.unit.recorder_story import (
     EVE,
     Database,
     Decision,
+    Value,
     added,
     crowned,
     erased,
@@ -72,7 +73,7 @@ def _answered(rng: random.Random, key: str) -> Iterator[Event]:
         score=rng.choice([0.3, 0.99]),
         version=rng.choice(["v0", "v1", "foreign"]),
     )
-    values: list[str | int] = [*LABELS, "up", "down", 5, 1]
+    values: list[Value] = [*LABELS, "up", "down", 5, 1, ("a", "b")]
     for turn in range(rng.choice([0, 1, 1, 2])):
         by = rng.choice([user, rng.choice(USERS)])
         yield said(key, rng.choice(values), when + rng.randint(0, 3), user=by, name=f"-{turn}")

@@ -20,6 +20,8 @@ from schemas.events import (
     ModelCard,
     ModelStateChanged,
     PredictionServed,
+    Preference,
+    PreferencePair,
     Rating,
     ReviewDecided,
     Task,
@@ -116,10 +118,15 @@ def served(
     )
 
 
-def said(key: str, value: str | int, when: float = 1, *, user: str | None = ANN, name: str = "") -> FeedbackReceived:
+Value = str | int | tuple[str, str]  # a correction or a thumb, stars, or the better of two outputs and the other
+
+
+def said(key: str, value: Value, when: float = 1, *, user: str | None = ANN, name: str = "") -> FeedbackReceived:
     feedback = (
         Rating(value=value)
         if isinstance(value, int)
+        else Preference(value=PreferencePair(chosen=value[0], rejected=value[1]))
+        if isinstance(value, tuple)
         else Thumbs(value=value)  # type: ignore[arg-type]
         if value in ("up", "down")
         else Correction(value=value)

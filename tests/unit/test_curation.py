@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from services.recorder.curation import Case, Curated, curate
 from services.recorder.heads import Member, side_of
 from services.recorder.join import judge
-from services.recorder.trust import combined, posterior_mean, vote_weight
 from services.recorder.votes import MAX_VOTES, Ruling, Vote, agreement, known_target, tally, voices
 from shared.policy import Trust
+from shared.trust import combined, posterior_mean, vote_weight
 from tests.unit.recorder_story import ANN, BOB, EVE, NOON
 
 POLICY = Trust()
@@ -115,7 +115,13 @@ def test_one_volunteer_against_a_sure_champion_is_quarantined() -> None:
 
 
 def test_only_voices_beyond_their_cap_is_nobody() -> None:
-    assert judged() == Curated("quarantined", "user_cap", None, 0.0, 0)
+    assert judged(capped=True) == Curated("quarantined", "user_cap", None, 0.0, 0)
+
+
+def test_where_nobody_said_what_is_right_there_is_nothing_to_learn_by_heart() -> None:
+    assert judged() == Curated("pending", "no_target", None, 0.0, 0)
+    assert judged(ruling=Ruling("accept")).reason == "no_target"
+    assert judged(ruling=Ruling("relabel", "b")) == Curated("train", "", "b", 1.0, 0)
 
 
 def test_a_reviewer_has_the_last_word() -> None:
@@ -123,7 +129,7 @@ def test_a_reviewer_has_the_last_word() -> None:
     assert judged(*votes, ruling=Ruling("reject")).reason == "rejected_by_reviewer"
     assert judged(*votes, ruling=Ruling("relabel", "z")) == Curated("train", "", "z", 1.0, 2)
     assert judged(vote("c"), ruling=Ruling("accept")) == Curated("train", "", "c", 1.0, 1)
-    assert judged(ruling=Ruling("accept")).reason == "user_cap"
+    assert judged(ruling=Ruling("accept"), capped=True).reason == "user_cap"
 
 
 def test_what_a_person_vouched_for_needs_no_votes() -> None:

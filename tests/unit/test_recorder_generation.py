@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event as sql_event
 
-from schemas.events import MAX_OUTPUT, FeedbackReceived, Preference, PreferencePair
+from schemas.events import MAX_OUTPUT
 from services.recorder.digest import digest
 from shared.tables import Example, FeedbackRow, ModelRow, Prediction, Vouched
 from tests.unit.recorder_story import (
@@ -17,9 +17,11 @@ from tests.unit.recorder_story import (
     EVE,
     MODEL,
     Database,
+    Value,
     added,
     at,
     corrected,
+    erased,
     policy,
     reviewed,
     said,
@@ -47,18 +49,13 @@ def noise(seed: int) -> str:
     return "".join(chr(rng.randrange(0x4E00, 0x9FFF)) for _ in range(MAX_OUTPUT))
 
 
-def preferred(key: str, chosen: str, rejected: str, when: float = 1, user: str | None = ANN) -> FeedbackReceived:
-    pair = Preference(value=PreferencePair(chosen=chosen, rejected=rejected))
-    return said(key, "up", when, user=user, name="-pair").model_copy(update={"feedback": pair})
-
-
 def test_the_longest_outputs_are_recorded_wherever_they_come_from(everywhere: None) -> None:
     database = Database()
     database.record(
         added(database, [("seed", noise(1))], [("golden", noise(2))], task="generation"),
         served("p", "asked", noise(3), score=None),
         said("p", noise(4)),
-        preferred("p", noise(5), noise(6)),
+        said("p", (noise(5), noise(6)), name="-pair"),
         served("q", "asked too", "x"),
         reviewed("asked too", "relabel", noise(7)),
         said("q", noise(8)),
@@ -165,7 +162,7 @@ def test_labels_are_found_by_their_indexes(everywhere: None) -> None:
 def test_what_was_said_of_generation_is_kept_whole(database: Database) -> None:
     database.record(
         served("p", "stop it", SERVED),
-        preferred("p", RIGHT, SERVED),
+        said("p", (RIGHT, SERVED), name="-pair"),
         said("p", "down", 2, name="-thumb"),
         said("p", 5, 3, name="-stars"),
     )
@@ -176,4 +173,35 @@ def test_what_was_said_of_generation_is_kept_whole(database: Database) -> None:
         "rating": (5, MODEL, False, SERVED),
     }
     example = next(row for row in database.rows(Example) if row.text == "stop it")
-    assert (example.target, example.first_at) == (SERVED, at(3))
+    assert (example.target, example.first_at) == (SERVED, at(1))
+
+
+@pytest.mark.parametrize("value", ["down", 1, (RIGHT, SERVED)])
+def test_what_names_no_output_fixes_the_side_of_its_text_too(database: Database, value: Value) -> None:
+    database.record(served("p", "stop it", SERVED), said("p", value))
+    assert database.state("stop it") == ("train", "pending", "no_target", None)
+    database.record(*corrected("q", "it: STOP!", RIGHT, 5, user=BOB, solicit=True))
+    assert database.state("it: STOP!") == ("train", "train", "", RIGHT)  # or a lesson would be there to judge
+    database.record(served("r", "go on", SERVED, 6, solicit=True), said("r", value, 7))
+    database.record(*corrected("s", "go on", RIGHT, 9, user=BOB))
+    assert database.state("go on") == ("holdout", "pending", "unsolicited", None)
+
+
+def test_an_answer_that_nobody_judged_says_nothing(database: Database) -> None:
+    database.record(served("p", "stop it", SERVED), said("p", 3))
+    assert database.example("stop it") is None
+
+
+def test_an_input_that_was_only_called_wrong_is_forgotten_with_its_user(database: Database) -> None:
+    database.record(
+        served("p", "stop it", SERVED),
+        said("p", "down"),
+        served("q", "go on", SERVED, user=BOB),
+        said("q", "down", user=BOB),
+        said("q", "down", 0.5, name="-ann"),
+        erased(ANN),
+    )
+    assert database.example("stop it") is None
+    kept = database.example("go on")
+    assert kept is not None
+    assert (kept.user_key, kept.status, kept.reason) == (BOB, "pending", "no_target")

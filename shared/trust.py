@@ -29,7 +29,7 @@ def posterior_mean(agreed: int, disagreed: int) -> float:
 
 def vote_weight(trust: float, kind: str) -> float:
     """What one vote of this kind of feedback weighs."""
-    return trust if kind == "correction" else trust * ENDORSEMENT
+    return trust if kind in ("correction", "preference") else trust * ENDORSEMENT
 
 
 def combined(weights: Iterable[float]) -> float:
