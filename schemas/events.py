@@ -222,7 +222,7 @@ class ErrorSliceUpdated(Event):
 
     model: Name
     slice: Annotated[str, StringConstraints(min_length=1, max_length=450), Storable] = Field(
-        description="`label=…`, `confusion=predicted→right` or `app=…`."
+        description="`label=…`, `confusion=predicted→right`, `app=…` or `tag=name:value`."
     )
     bucket: Time = Field(description="Start of the bucket.")
     bucket_seconds: Annotated[int, Field(gt=0)]

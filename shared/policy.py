@@ -69,6 +69,9 @@ class Trigger(Section):
     every_min_examples: int = Field(default=16, ge=1, description="… with at least so many new usable examples.")
     slice_min_judged: int = Field(default=30, ge=5, description="Judged predictions before a slice can raise alarm.")
     bucket_seconds: int = Field(default=60, ge=1, description="Width of the time buckets that slices are counted in.")
+    slice_tags: tuple[str, ...] = Field(
+        default=(), description="Tags that slices are counted by; name those with few values that tell of no user."
+    )
 
 
 class Training(Section):

@@ -47,7 +47,7 @@ def create(
     loops = Shelf(tables[LOOPS], Loop)
     slices = Shelf(tables[SLICES], Slice)
     outbox = Outbox(bus, _sender(app))
-    joiner = Joiner(joins, settings.join_entries // FEEDBACK.partitions, outbox.tell)
+    joiner = Joiner(joins, settings.join_entries // FEEDBACK.partitions, outbox.tell, policies)
     analyst = Analyst(loops, Tally(slices, policies, outbox.emit), policies, outbox.emit)
     aggregator = Aggregator(app, bus, outbox, joiner, analyst, joins, loops, slices, tables[JOINS], pulse)
     _listen(aggregator)

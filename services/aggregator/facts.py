@@ -60,6 +60,7 @@ class Judged(Fact):
     served: str
     solicited: bool
     at: float = Field(description="When the prediction was served, in epoch seconds.")
+    tags: dict[str, str] = Field(default_factory=dict, description="Those that the traffic is sliced by.")
     was: Judgement | None
     now: Judgement
 

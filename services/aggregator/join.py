@@ -8,15 +8,17 @@ event id at another offset is a repeat by the sender and causes nothing.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from schemas.events import Correction, FeedbackReceived, PredictionServed, Rating, Thumbs
+from pydantic import Field
+
+from schemas.events import MAX_LABEL, Correction, FeedbackReceived, PredictionServed, Rating, Thumbs
 from services.aggregator.facts import Judged, Judgement, Kept, Value
+from shared.grading import meaning
 from shared.text import short_hash
 
 MAX_HEARD = 16  # feedback kept per prediction: people change their mind a few times, not more
-MAX_NAME = 200  # characters of a label (schemas.events.Label); a longer output is known by its hash
 DAY_S = 24 * 60 * 60
 
 
@@ -43,6 +45,7 @@ class Served(Value):
     output: str
     solicited: bool
     at: float
+    tags: dict[str, str] = Field(default_factory=dict)
 
 
 class Heard(Value):
@@ -64,12 +67,18 @@ class Entry(Kept):
 
 
 def name_output(text: str) -> str:
-    """The output itself, if a label could be that long; else its hash, which is equal for equal outputs."""
-    return text if len(text) <= MAX_NAME else f"#{short_hash(text)}"
+    """What the output says, if a label could be that long; else its hash. Outputs that say the same have one name."""
+    said = meaning(text)
+    return said if len(said) <= MAX_LABEL else f"#{short_hash(said)}"
 
 
-def join_prediction(entry: Entry | None, event: PredictionServed, place: Place) -> tuple[Entry, Judged | None]:
-    """Keep a prediction and tell what feedback that came before it means. The first event of an id wins."""
+def join_prediction(
+    entry: Entry | None, event: PredictionServed, place: Place, tags: Collection[str] = ()
+) -> tuple[Entry, Judged | None]:
+    """Keep a prediction and tell what feedback that came before it means. The first event of an id wins.
+
+    `tags` are the names of those that the traffic is sliced by.
+    """
     entry = entry or Entry(partition=place.partition, at=event.occurred_at.timestamp())
     if entry.served is None:
         served = Served(
@@ -79,6 +88,7 @@ def join_prediction(entry: Entry | None, event: PredictionServed, place: Place) 
             output=name_output(event.output),
             solicited=event.solicit,
             at=event.occurred_at.timestamp(),
+            tags={name: event.tags[name] for name in tags if name in event.tags},
         )
         entry = entry.model_copy(update={"served": served})
     elif entry.served.offset != place.offset:
@@ -143,6 +153,7 @@ def _judged(entry: Entry, was: Judgement | None, now: Judgement | None, place: P
         served=served.output,
         solicited=served.solicited,
         at=served.at,
+        tags=served.tags,
         was=was,
         now=now,
     )

@@ -8,6 +8,7 @@ from schemas.events import FeedbackReceived, ModelStateChanged, PredictionServed
 from services.aggregator.facts import Crowned, Fact, Reviewed
 from services.aggregator.join import Entry, Expiry, Place, join_feedback, join_prediction
 from services.aggregator.shelf import Home, Shelf
+from shared.policy import PolicyFile
 
 
 class Aged(Home):
@@ -19,16 +20,18 @@ class Aged(Home):
 class Joiner:
     """Joins predictions and feedback, and passes on what it learns."""
 
-    def __init__(self, joins: Shelf[Entry], limit: int, tell: Callable[[Fact], None]) -> None:
+    def __init__(self, joins: Shelf[Entry], limit: int, tell: Callable[[Fact], None], policies: PolicyFile) -> None:
         """Make one that keeps at most `limit` predictions per partition and tells facts to `tell`."""
         self._joins = joins
+        self._policies = policies
         self._limit = limit
         self._tell = tell
         self._expiries: dict[int, Expiry] = {}
 
     def on_prediction_served(self, event: PredictionServed, place: Place) -> None:
         """Keep a prediction; feedback on it may have come before."""
-        entry, fact = join_prediction(self._joins.get(event.prediction_id), event, place)
+        tags = self._policies.of(event.model).trigger.slice_tags
+        entry, fact = join_prediction(self._joins.get(event.prediction_id), event, place, tags)
         self._keep(event.prediction_id, entry)
         if fact:
             self._tell(fact)

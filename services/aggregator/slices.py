@@ -1,8 +1,10 @@
 """Where a model fails: counts of judged and wrong predictions per slice and time bucket. Pure.
 
-A slice is `label=…` (the right label, else the served one), `confusion=predicted→right` or `app=…`. A prediction counts
-once in each; when later feedback changes what is known of it, it moves. A label that no version answers with has no
-name here: it may be one user's own words, and what is counted outlives an erasure.
+A slice is `label=…` (the right label, else the served one), `confusion=predicted→right`, `app=…` or `tag=name:value`,
+for the tags that the policy names. A prediction counts once in each; when later feedback changes what is known of it,
+it moves. A label that no version answers with has no name here: it may be one user's own words, and what is counted
+outlives an erasure. So a model that writes text has slices by app and tag alone: its outputs are too many to count, and
+hold what users said.
 """
 
 from __future__ import annotations
@@ -69,7 +71,7 @@ def bucket_of(at: float, seconds: int) -> int:
 
 
 def changes(fact: Judged, labels: Collection[str]) -> dict[str, Counts]:
-    """What a fact adds to or takes from each slice; without labels of versions (free text) only the app is counted."""
+    """What a fact adds to or takes from each slice; without labels of versions (free text) only app and tags count."""
     moved: dict[str, Counts] = {}
     for name in _names(fact, fact.now, labels):
         moved[name] = Counts(1, int(fact.now.wrong))
@@ -80,7 +82,7 @@ def changes(fact: Judged, labels: Collection[str]) -> dict[str, Counts]:
 
 
 def _names(fact: Judged, known: Judgement, labels: Collection[str]) -> list[str]:
-    names = [f"app={fact.app}"]
+    names = [f"app={fact.app}", *(f"tag={name}:{value}" for name, value in fact.tags.items())]
     if labels:
         served, right = (said if said in labels else NEW_LABEL for said in (fact.served, known.right or fact.served))
         names.append(f"label={right}")

@@ -54,6 +54,7 @@ def failures(
             col(Prediction.output),
             col(FeedbackRow.target),
             col(Prediction.version),
+            col(Prediction.tags),
             col(FeedbackRow.app),
             col(FeedbackRow.occurred_at).label("at"),
             col(Prediction.example_id),
@@ -106,6 +107,10 @@ def _within(said: Subquery, slice_: str | None, labels: frozenset[str]) -> Colum
     if kind == "confusion":
         predicted, _, right = name.partition("→")
         return called(said.c.output, predicted) & called(said.c.target, right)
+    if kind == "tag":
+        tag, _, value = name.partition(":")
+        tagged: ColumnElement[bool] = said.c.tags[tag].as_string() == value
+        return tagged
     return said.c.app == name if kind == "app" else true()
 
 

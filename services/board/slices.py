@@ -14,7 +14,7 @@ from services.board.lineage import marks
 from services.board.proportion import Difference, Proportion, difference
 from shared.tables import ErrorSlice
 
-Kind = Literal["label", "confusion", "app"]
+Kind = Literal["label", "confusion", "app", "tag"]
 BINS = 24  # bars of a sparkline
 
 

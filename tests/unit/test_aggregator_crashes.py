@@ -93,7 +93,7 @@ class Worker:
         self.loops = Shelf(Table(log, "loops"), Loop)
         self.slices = Shelf(Table(log, "slices"), Slice)
         self.outbox = Outbox(BUS, log.send)
-        self.joiner = Joiner(self.joins, 1000, self.outbox.tell)
+        self.joiner = Joiner(self.joins, 1000, self.outbox.tell, PolicyFile())
         self.analyst = Analyst(self.loops, Tally(self.slices, POLICIES, self.outbox.emit), POLICIES, self.outbox.emit)
         self.joiner.recover()
         self.analyst.recover()

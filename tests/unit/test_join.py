@@ -148,6 +148,25 @@ def test_an_entry_is_bounded() -> None:
     assert name_output("long " * 1000) != name_output("other" * 1000)
 
 
+def test_an_output_in_another_spelling_is_the_right_one() -> None:
+    for filling in ("", "long " * 1000):
+        prediction = served(f'{{"intent": "track", "note": "{filling}"}}')
+        entry, _ = join_prediction(None, prediction, at("predictions.v1", 0))
+        same = Correction(value=f'{{"note":"{filling}","intent":"track"}}')
+        other = Correction(value=f'{{"note":"{filling}","intent":"cancel"}}')
+        assert join_feedback(entry, heard(same), at("feedback.v1", 0))[1].now.wrong is False  # type: ignore[union-attr]
+        assert join_feedback(entry, heard(other), at("feedback.v1", 0))[1].now.wrong is True  # type: ignore[union-attr]
+
+
+def test_only_tags_that_are_asked_for_are_kept() -> None:
+    tagged = served().model_copy(update={"tags": {"plan": "pro", "session": "of Ann"}})
+    entry, _ = join_prediction(None, tagged, at("predictions.v1", 0), tags=("plan", "region"))
+    _, fact = join_feedback(entry, heard(Thumbs(value="down")), at("feedback.v1", 0))
+    assert fact is not None
+    assert fact.tags == {"plan": "pro"}
+    assert "of Ann" not in entry.model_dump_json()
+
+
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 200_000)), max_size=200), st.integers(1, 20))
 def test_expiry_keeps_the_newest_and_no_more_than_its_limit(touches: list[tuple[int, int]], limit: int) -> None:
     expiry, kept = Expiry(limit), dict[str, float]()

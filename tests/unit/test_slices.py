@@ -48,8 +48,9 @@ def test_without_a_known_target_the_served_label_is_the_slice() -> None:
     assert changes(judged(now=RIGHT), LABELS) == {"app=shop": Counts(1, 0), "label=refund": Counts(1, 0)}
 
 
-def test_free_text_is_counted_by_app_alone() -> None:
+def test_free_text_is_counted_by_app_and_by_the_tags_that_the_policy_names() -> None:
     assert changes(judged(), labels=()) == {"app=shop": Counts(1, 1)}
+    assert changes(judged(tags={"plan": "pro"}), labels=()) == {"app=shop": Counts(1, 1), "tag=plan:pro": Counts(1, 1)}
 
 
 def test_a_prediction_moves_when_more_becomes_known() -> None:
