@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import click
 from pydantic import TypeAdapter, ValidationError
@@ -21,8 +22,11 @@ from shared.kafka import Bus
 from shared.settings import Platform, load
 from shared.states import read_states
 
-LEARNABLE: tuple[Task, ...] = ("classification",)  # what the trainer can do; events know more
+TASKS: tuple[Task, ...] = get_args(Task)
 FILE = click.Path(path_type=Path)
+EXAMPLES = (
+    'First examples: JSONL of {"text", "label"}; for generation of {"text", "output"}, an output being text or JSON.'
+)
 
 
 @click.group()
@@ -32,9 +36,9 @@ def models() -> None:
 
 @models.command()
 @click.argument("name")
-@click.option("--task", type=click.Choice(LEARNABLE), required=True, help="What the model does with a text.")
+@click.option("--task", type=click.Choice(TASKS), required=True, help="Answer with a label, or write text.")
 @click.option("--base", required=True, help="Hugging Face id or path of the pretrained model.")
-@click.option("--examples", type=FILE, required=True, help='First examples: JSONL of {"text", "label"}.')
+@click.option("--examples", type=FILE, required=True, help=EXAMPLES)
 @click.option("--anchor", type=FILE, help="Golden examples that no candidate may get worse on.")
 @click.option("--collector", default="http://127.0.0.1:8710", envvar="LEARNBACK_COLLECTOR_URL", show_default=True)
 @click.option("--key", envvar="LEARNBACK_KEY", help="An API key with the scope review …")

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from cli.__main__ import learnback, main
 from cli.birth import Birth, NotServedError
+from cli.examples import read_examples
 from cli.progress import describe
 from schemas.events import CandidateTrained, ModelStateChanged, TrainingProgressed, VerdictReached
 from shared.artifacts import ArtifactStore
@@ -72,6 +73,57 @@ def test_bad_examples_are_named_by_file_line_and_reason(name: str, installation:
     with pytest.raises(BadInputError, match=f"^{sentence}"):
         raise result.exception
     assert "swordfish" not in str(result.exception)
+
+
+WRITTEN: list[dict[str, Any]] = [
+    {"text": "where is order 17?", "output": {"intent": "track", "slots": {"order": "17", "stadt": "Köln"}}},
+    {"text": "write me a haiku", "output": "An old silent pond…"},
+    {"text": "list the orders", "output": [17, 18.5, True, None]},
+    {"text": "Where is order 17?", "output": ' {"slots":{"stadt":"K\\u00f6ln","order":"17"},"intent":"track"}'},
+]
+BAD_OUTPUTS: dict[str, tuple[list[Any], str]] = {
+    "not json": (
+        ["{text: 1}"],
+        r"examples.jsonl:1: is not a JSON object; each line is .* an output may be a JSON object",
+    ),
+    "a number": (['"x"'], r"examples.jsonl:1: is not a JSON object"),
+    "a label": ([*WRITTEN, {"text": SECRET_TEXT, "label": "a"}], r"examples.jsonl:5: 'output' field required"),
+    "no text": ([{"output": SECRET_TEXT}], r"examples.jsonl:1: 'text' field required"),
+    "wrong type": ([{"text": "a", "output": 3}], r"examples.jsonl:1: 'output' input should be a valid string"),
+    "too long": ([{"text": "a", "output": ["x" * 10_000]}], r"examples.jsonl:1: 'output' string should have at most"),
+    "blank": ([{"text": SECRET_TEXT, "output": " \n"}], r"examples.jsonl:1: 'output' is blank"),
+    "contradiction": (
+        [*WRITTEN, {"text": "Write me  a haiku", "output": "another"}],
+        r"examples.jsonl:5: .* another output on line 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_OUTPUTS)
+def test_bad_outputs_are_named_by_file_line_and_reason(name: str, installation: Path) -> None:
+    rows, sentence = BAD_OUTPUTS[name]
+    written(installation / "examples.jsonl", rows)
+    with pytest.raises(BadInputError, match=f"^{sentence}") as refused:
+        read_examples(Path("examples.jsonl"), "generation")
+    assert "swordfish" not in str(refused.value)
+
+
+def test_outputs_are_text_or_json_written_one_way(installation: Path) -> None:
+    rows = read_examples(Path(written(installation / "examples.jsonl", WRITTEN)), "generation")
+    assert [row.label for row in rows] == [
+        '{"intent": "track", "slots": {"order": "17", "stadt": "Köln"}}',
+        "An old silent pond…",
+        "[17, 18.5, true, null]",
+        WRITTEN[3]["output"],  # as it was written
+    ]
+    assert [row.text for row in rows] == [one["text"] for one in WRITTEN]
+
+
+def test_one_output_is_enough_to_begin_with(installation: Path) -> None:
+    result = learnback_("models", "add", "m", "--task", "generation", "--base", "b",
+                        "--examples", written(installation / "examples.jsonl", WRITTEN[:1]))  # fmt: skip
+    assert "No API key at .learnback/board.key" in str(result.exception)  # the examples were good
+    assert '{"text", "output"}' in learnback_("models", "add", "--help").output.replace("\n", " ")
 
 
 def test_a_missing_file_is_named() -> None:
