@@ -10,12 +10,12 @@ from zoneinfo import ZoneInfo
 import streamlit as st
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.board import activity, reading
+from services.board import activity, reading, words
 from shared.errors import ConfigError
 
+SHORT, TALL = 60, 12  # characters of an output that stands as a word does; lines that need no scroll bar
 NO_MODEL = (
-    "No model yet. Add one with `learnback models add NAME --task classification --base ID --examples FILE`, "
-    "or run `make demo`."
+    "No model yet. Add one with `learnback models add NAME --task TASK --base ID --examples FILE`, or run `make demo`."
 )
 OUTCOMES = {"promote": ("promoted", "green"), "reject": ("rejected", "red"), "inconclusive": ("inconclusive", "orange")}
 
@@ -61,9 +61,9 @@ def told() -> Iterator[None]:
         st.text(str(error))
 
 
-def empty(words: str) -> None:
+def empty(said: str) -> None:
     """An empty state: words of ours, which may hold markdown, and never a user's."""
-    st.info(words, icon=":material/info:")
+    st.info(said, icon=":material/info:")
 
 
 def local(moment: datetime) -> datetime:
@@ -79,8 +79,8 @@ def clock(moment: datetime) -> str:
 
 def badge(outcome: str) -> None:
     """A verdict's outcome."""
-    words, colour = OUTCOMES.get(outcome, (outcome, "gray"))
-    st.badge(words, color=colour)  # type: ignore[arg-type]
+    called, colour = OUTCOMES.get(outcome, (outcome, "gray"))
+    st.badge(called, color=colour)  # type: ignore[arg-type]
 
 
 def table_height(rows: int) -> int:
@@ -93,6 +93,22 @@ def fact(name: str, value: str) -> None:
     with st.container(gap="xxsmall"):
         st.caption(name)
         st.text(value)
+
+
+def is_short(output: str) -> bool:
+    """Whether an output can stand in a line with others, as a label does."""
+    return len(output) <= SHORT and "\n" not in output and words.structured(output) is None
+
+
+def output(text: str) -> None:
+    """An output: a short one as it is, a long one or JSON in a cell that wraps and scrolls."""
+    if is_short(text):
+        st.text(text)
+        return
+    spread = words.structured(text)
+    shown, language = (text, None) if spread is None else (spread, "json")
+    tall = len(shown) > TALL * SHORT or shown.count("\n") >= TALL
+    st.code(shown, language=language, wrap_lines=True, height=300 if tall else "content")
 
 
 @st.fragment(run_every="3s")

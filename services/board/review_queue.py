@@ -1,4 +1,4 @@
-"""What waits for a person: quarantined examples, labels that nobody has seen, and examples that users disagree on."""
+"""What waits for a person: quarantined examples, labels that nobody has seen, what users call wrong or disagree on."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from sqlmodel import col
 
 from services.board.database import records, rows
 from services.board.lineage import names
+from shared.grading import meaning
 from shared.tables import Example, FeedbackRow, Prediction
 
-Kind = Literal["quarantined", "new label", "audit"]
+Kind = Literal["quarantined", "new label", "called wrong", "audit"]
 SETTLED = ("rejected_by_reviewer", "anchor_twin")  # a decision would change nothing: one was taken, or no one may
 
 
@@ -52,7 +53,7 @@ def queue(engine: Engine, model: str, kind: Kind, limit: int = 200) -> tuple[Ite
     )
     ids = [example.id for example in waiting]
     served, voices = _served(engine, model, ids), _voices(engine, ids)
-    return tuple(
+    items = (
         Item(
             example_id=example.id,
             text=example.text,
@@ -66,6 +67,7 @@ def queue(engine: Engine, model: str, kind: Kind, limit: int = 200) -> tuple[Ite
         )
         for example in waiting
     )
+    return tuple(item for item in items if kind != "audit" or len(item.voices) > 1)  # one output, spelt in two ways
 
 
 def _belongs(model: str, kind: Kind) -> ColumnElement[bool]:
@@ -74,6 +76,8 @@ def _belongs(model: str, kind: Kind) -> ColumnElement[bool]:
         return (status == "quarantined") & reason.not_in(SETTLED)
     if kind == "new label":
         return (status == "pending") & (reason == "new_label")
+    if kind == "called wrong":  # on side train alone: evidence must not be picked by who was wrong
+        return (status == "pending") & (reason == "no_target") & (col(Example.side) == "train")
     disputed = (
         select(col(FeedbackRow.example_id))
         .where(col(FeedbackRow.model) == model, col(FeedbackRow.target).is_not(None))
@@ -113,7 +117,9 @@ def _voices(engine: Engine, ids: list[str]) -> dict[str, tuple[tuple[str, int], 
         .group_by(col(FeedbackRow.example_id), col(FeedbackRow.target))
         .order_by(func.count().desc(), col(FeedbackRow.target)),
     )
-    voices: dict[str, tuple[tuple[str, int], ...]] = {}
+    voices: dict[str, dict[str, tuple[str, int]]] = {}
     for example_id, target, count in found:
-        voices[example_id] = (*voices.get(example_id, ()), (target, count))
-    return voices
+        said = voices.setdefault(example_id, {})
+        first, before = said.get(meaning(target), (target, 0))
+        said[meaning(target)] = first, before + count
+    return {example: tuple(sorted(said.values(), key=lambda one: -one[1])) for example, said in voices.items()}

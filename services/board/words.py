@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 
 from services.board.proportion import Difference, Proportion
@@ -71,6 +72,16 @@ def figure(value: float | None) -> str:
 def rule(name: str) -> str:
     """A rule's or a check's name as words: `new_label` is `New label`."""
     return name.replace("_", " ").replace("-", " ").strip().capitalize()
+
+
+def structured(output: str) -> str | None:
+    """A JSON object or array with a line for each of its parts; None for any other text."""
+    if output.lstrip()[:1] not in ("{", "["):
+        return None
+    try:
+        return json.dumps(json.loads(output), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return None
 
 
 def why(reason: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from services.board import failures, frame, reading, slices, words
+from services.board import activity, failures, frame, reading, slices, words
 
 WINDOWS = {
     "Last hour": timedelta(hours=1),
@@ -15,7 +15,8 @@ WINDOWS = {
     "Last 7 days": timedelta(days=7),
     "All time": None,
 }
-KINDS: dict[str, slices.Kind] = {"Labels": "label", "Confusion pairs": "confusion", "Apps": "app"}
+KINDS: dict[str, slices.Kind] = {"Labels": "label", "Confusion pairs": "confusion", "Apps": "app", "Tags": "tag"}
+OF_LABELS = ("label", "confusion")  # what a model that writes text has not
 EVERYTHING = "all failures"
 
 
@@ -27,19 +28,26 @@ def show() -> None:
         "Read here where the model fails; how good it is stands on the overview."
     )
     with st.container(horizontal=True, vertical_alignment="center"):
+        kinds = _kinds()
         kind = st.segmented_control(
-            "Slices", list(KINDS), default="Labels", required=True, key="kind", label_visibility="collapsed"
+            "Slices", kinds, default=kinds[0], required=True, key="kind", label_visibility="collapsed"
         )
         window = st.selectbox(
             "Window", list(WINDOWS), index=len(WINDOWS) - 1, key="window", width=180, label_visibility="collapsed"
         )
     since = _since(WINDOWS[window])
-    found = reading.ask(slices.worst, frame.model(), KINDS[kind or "Labels"], since)
+    found = reading.ask(slices.worst, frame.model(), KINDS[kind or kinds[0]], since)
     if not found:
         frame.empty("No failures in this window. The aggregator counts them as feedback comes in.")
     else:
-        table(found, KINDS[kind or "Labels"])
+        table(found, KINDS[kind or kinds[0]])
     inputs(found, since)
+
+
+def _kinds() -> list[str]:
+    """The kinds of slices that the model has."""
+    text = reading.ask(activity.model_card, frame.model()).task == "generation"
+    return [name for name, kind in KINDS.items() if not (text and kind in OF_LABELS)]
 
 
 def _since(window: timedelta | None) -> datetime | None:
@@ -101,7 +109,7 @@ def inputs(found: tuple[slices.Slice, ...], since: datetime | None) -> None:
     if not rows:
         frame.empty("Nobody called an answer wrong here. Widen the window or choose another slice.")
         return
-    st.dataframe(
+    event = st.dataframe(
         {
             "Input": [one.text for one in rows],
             "Answered": [one.answered for one in rows],
@@ -112,10 +120,27 @@ def inputs(found: tuple[slices.Slice, ...], since: datetime | None) -> None:
             "Time": [frame.clock(one.at) for one in rows],
         },
         hide_index=True,
+        key="failures",
+        on_select="rerun",
+        selection_mode="single-row",
         column_config={"Input": st.column_config.TextColumn(width="large")},
     )
+    if picked := [rows[at] for at in event.selection.rows if at < len(rows)]:
+        whole(picked[0])
     if len(rows) == failures.LIMIT:
         st.caption(f"The newest {failures.LIMIT}: narrow the slice, the app or the window to see others.")
+
+
+def whole(one: failures.Failure) -> None:
+    """One failure with all of its words."""
+    with st.container(border=True):
+        st.code(one.text, language=None, wrap_lines=True)
+        for place, name, output in zip(
+            st.columns(2), (f"Answered by {one.version}", "Right"), (one.answered, one.right or "not told"), strict=True
+        ):
+            with place.container(gap="xxsmall"):
+                st.caption(name)
+                frame.output(output)
 
 
 frame.show(show)

@@ -39,7 +39,7 @@ def table(versions: tuple[lineage.VersionFacts, ...]) -> None:
             "Lessons": [made.lessons for made in versions],
             "Replayed": [made.replayed for made in versions],
             "Fixed": [fixed.get(made.version, 0) for made in versions],
-            "Labels": [made.labels for made in versions],
+            **({"Labels": [made.labels for made in versions]} if any(made.labels for made in versions) else {}),
             "Loss": [list(made.loss_curve) for made in versions],
             "Dev score": [words.percent(made.dev_score) for made in versions],
             "λ": [made.step_size for made in versions],

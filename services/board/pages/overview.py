@@ -19,7 +19,8 @@ def show() -> None:
     serving = (
         f"serving {card.champion} since {frame.clock(card.since)}" if card.champion and card.since else "not serving"
     )
-    st.text(f"{card.task} · {card.base} · {len(card.labels)} labels · {serving}")
+    labels = f"{len(card.labels)} labels · " if card.task == "classification" else ""
+    st.text(f"{card.task} · {card.base} · {labels}{serving}")
     live()
     story()
 

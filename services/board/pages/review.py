@@ -9,10 +9,16 @@ from services.board.settings import BoardSettings
 from shared.errors import BadInputError, LearnbackError
 from shared.settings import load
 
-KINDS: dict[str, review_queue.Kind] = {"Quarantined": "quarantined", "New labels": "new label", "Audit": "audit"}
+KINDS: dict[str, review_queue.Kind] = {
+    "Quarantined": "quarantined",
+    "New labels": "new label",
+    "Called wrong": "called wrong",
+    "Audit": "audit",
+}
 WHY: dict[review_queue.Kind, str] = {
     "quarantined": "Feedback that a rule keeps out of training until a person has looked at it.",
     "new label": "Labels that the model does not know and too few users have named. Accepting one lets it be learned.",
+    "called wrong": "Answers that users called wrong, or less good than another, where nobody said what is right.",
     "audit": "Inputs on which users disagree about the right output.",
 }
 NOTHING = "Nothing waits here. New items appear as the recorder finds them."
@@ -23,13 +29,15 @@ def show() -> None:
     """The page."""
     st.title("Review")
     sent = st.session_state.setdefault("sent", {})
+    text = reading.ask(activity.model_card, frame.model()).task == "generation"
     waiting = {
         name: [item for item in reading.ask(review_queue.queue, frame.model(), kind) if item.example_id not in sent]
         for name, kind in KINDS.items()
+        if not (text and kind == "new label")
     }
     undecided()
     chosen = st.segmented_control(
-        "Queue", list(KINDS), default="Quarantined", required=True, key="queue", label_visibility="collapsed",
+        "Queue", list(waiting), default="Quarantined", required=True, key="queue", label_visibility="collapsed",
         format_func=lambda name: f"{name} ({len(waiting[name])})",
     )  # fmt: skip
     st.caption(WHY[KINDS[chosen or "Quarantined"]])
@@ -88,19 +96,34 @@ def facts(item: review_queue.Item) -> None:
     """What was asked, answered and said."""
     st.caption("Input")
     st.code(item.text, language=None, wrap_lines=True)
-    served, score = item.served, item.served.score if item.served else None
-    answer = f"{served.output}{'' if score is None else f' ({words.percent(score)})'}" if served else "–"
-    above, below = st.columns(3), st.columns(3)
-    for column, name, value in (
-        (above[0], "Would be learned as", item.target or "undecided"),
-        (above[1], f"Served by {served.version}" if served else "Served", answer),
-        (above[2], "First said", frame.clock(item.first_at)),
-        (below[0], "What users called right", ", ".join(f"{output} × {n}" for output, n in item.voices) or "–"),
-        (below[1], "Why it waits", words.why(item.reason)),
-        (below[2], "Votes", f"{item.votes} (weight {item.weight:.2g})"),
+    outputs(item)
+    for column, name, value in zip(
+        st.columns(3),
+        ("First said", "Why it waits", "Votes"),
+        (frame.clock(item.first_at), words.why(item.reason), f"{item.votes} (weight {item.weight:.2g})"),
+        strict=True,
     ):
         with column:
             frame.fact(name, value)
+
+
+def outputs(item: review_queue.Item) -> None:
+    """What was served, what would be learned, and what users called right: side by side while that is short."""
+    served, score = item.served, item.served.score if item.served else None
+    sure = "" if score is None else f" ({words.percent(score)})"
+    said = [output for output, _ in item.voices]
+    short = all(map(frame.is_short, [item.target or "", served.output if served else "", *said]))
+    places = st.columns(3) if short else [*st.columns(2), st.container()]
+    with places[0].container(gap="xxsmall"):
+        st.caption(f"Served by {served.version}{sure}" if served else "Served")
+        frame.output(served.output if served else "–")
+    with places[1].container(gap="xxsmall"):
+        st.caption("Would be learned as")
+        frame.output(item.target or "undecided")
+    with places[2].container(gap="xxsmall"):
+        for output, count in item.voices or (("–", 0),):
+            st.caption(f"What users called right{f' × {count}' if count else ''}")
+            frame.output(output)
 
 
 def form(item: review_queue.Item) -> None:
@@ -112,7 +135,7 @@ def form(item: review_queue.Item) -> None:
     )  # fmt: skip
     target = None
     if action == "relabel":
-        target = _target(labels, item.example_id)
+        target = _target(labels, item)
     note = st.text_input("Note", placeholder="Why, for whoever reads this later", key=f"note-{item.example_id}")
     st.session_state.setdefault("reviewer", load(BoardSettings).reviewer or "")
     reviewer = st.text_input("Reviewer", placeholder="your-name", key="reviewer")
@@ -121,12 +144,14 @@ def form(item: review_queue.Item) -> None:
         send(item, action or "", target, reviewer, note)
 
 
-def _target(labels: list[str], example_id: str) -> str | None:
-    """The right output: one of the labels or a new one; free text where there are no labels."""
+def _target(labels: list[str], item: review_queue.Item) -> str | None:
+    """The right output: one of the labels or a new one; where there are none, text that begins as what is there."""
+    key = f"target-{item.example_id}"
     if not labels:
-        return st.text_area("Right output", key=f"target-{example_id}") or None
+        begun = item.target or (item.served.output if item.served else "")
+        return st.text_area("Right output", begun, key=key, height=200) or None
     return st.selectbox(
-        "Right output", labels, index=None, accept_new_options=True, key=f"target-{example_id}",
+        "Right output", labels, index=None, accept_new_options=True, key=key,
         placeholder="Choose a label or type a new one",
     )  # fmt: skip
 
