@@ -98,6 +98,11 @@ class Gate(Section):
     window: int = Field(default=3000, ge=1, description="Newest holdout rows that are evidence; older ones graduate.")
     delta: Share = Field(default=0.02, description="Loss on the golden anchor that is still not inferior.")
     power: Share = Field(default=0.8, description="Power at which missing labels are counted.")
+    judge: str | None = Field(
+        default=None,
+        pattern=r"^[\w.]+:[\w.]+$",
+        description="`module:function` that tells from input, output and target what is right; without: equality.",
+    )
 
 
 class Policy(Section):

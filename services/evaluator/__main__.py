@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from services.evaluator.history import History
+from services.evaluator.judges import read_judges
 from services.evaluator.scoring import Scorer
 from services.evaluator.settings import EvaluatorSettings
 from services.evaluator.worker import Worker
@@ -24,6 +25,7 @@ def main() -> None:
     """Wire the evaluator and run it until SIGTERM."""
     platform, settings = load(Platform), load(EvaluatorSettings)
     policies = read_policy(platform.policy_file)
+    judges = read_judges(policies)
     stand_by("evaluator", loading.load)
     bus = Bus.of(platform)
     with running("evaluator", settings.host, settings.port) as (pulse, stopping):
@@ -36,7 +38,7 @@ def main() -> None:
                 decided=decided,
                 history=History(),
                 engine=open_database(platform.database_url),
-                scorer=Scorer(ArtifactStore(platform.artifacts_url), settings.threads),
+                scorer=Scorer(ArtifactStore(platform.artifacts_url), settings.threads, judges),
                 policies=policies,
                 pulse=pulse,
                 stopping=stopping,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.events import CandidateTrained, ModelStateChanged
 from services.evaluator.evidence import Row
+from services.evaluator.judges import Judge, Judges
 from shared.artifacts import ArtifactStore
 from shared.lm import loading
 
@@ -21,10 +22,12 @@ class Scorer:
     weights do not change.
     """
 
-    def __init__(self, artifacts: ArtifactStore, threads: int = 0) -> None:
+    def __init__(self, artifacts: ArtifactStore, threads: int = 0, judges: Judges = lambda _: None) -> None:
         """Start without a base; the first version brings it. It computes on so many cores; 0 are all."""
         self._artifacts = artifacts
         self._threads = threads
+        self._judges = judges
+        self._judge: dict[str, Judge | None] = {}  # by version
         self._tasks: dict[tuple[str, str], Task] = {}
         self._homes: dict[str, Task] = {}  # where each version is loaded
         self._right: dict[str, dict[tuple[str, str], bool]] = {}  # by version, then by row and target
@@ -39,6 +42,7 @@ class Scorer:
         task = self._task(made.task, made.base)
         task.load(made.version, folder)
         self._homes[made.version] = task
+        self._judge[made.version] = self._judges(made.model)
         self._right.setdefault(made.version, {})
         return manifest
 
@@ -47,9 +51,12 @@ class Scorer:
         for version in self._homes.keys() - set(versions):
             self._homes.pop(version).drop(version)
             self._right.pop(version, None)
+            self._judge.pop(version, None)
 
     def right(self, version: str, rows: Sequence[Row]) -> tuple[bool, ...]:
-        """Whether the version gives each row's target; a label that it does not know is one that it does not give.
+        """Whether the version gives each row's target, or what its model's judge calls right.
+
+        A label that it does not know is one that it does not give.
 
         Raises:
             ArtifactError: its weights overflow on a row.
@@ -57,9 +64,16 @@ class Scorer:
         known = self._right[version]
         missing = [row for row in rows if (row.id, row.target) not in known]
         if missing:
-            found = self._homes[version].right(version, [row.text for row in missing], [row.target for row in missing])
+            found = self._found(version, missing)
             known.update(((row.id, row.target), is_right) for row, is_right in zip(missing, found, strict=True))
         return tuple(known[row.id, row.target] for row in rows)
+
+    def _found(self, version: str, rows: Sequence[Row]) -> Sequence[bool]:
+        task, judge, inputs = self._homes[version], self._judge[version], [row.text for row in rows]
+        if judge is None:
+            return task.right(version, inputs, [row.target for row in rows])
+        answers = task.answer(version, inputs)
+        return [judge(row.text, answer.output, row.target) for row, answer in zip(rows, answers, strict=True)]
 
     def _task(self, name: str, base: str) -> Task:
         if (name, base) not in self._tasks:

@@ -13,14 +13,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
+from sqlalchemy import Engine
 
 from shared.tables import open_database
+from tests.board_letters import letters
 from tests.board_life import ledger, life
 from tests.board_rows import MODEL
 from tests.conftest import free_port
@@ -49,6 +51,18 @@ PAGES = {
         "Dead letters",
     ],
 }
+LETTER_PAGES = {
+    "overview": ["generation · b", "Newest fixes", "Learning curve"],
+    "errors": ["Apps", "Tags", "Failures"],
+    "models": ["Lineage", "Gate report"],
+    "review": [
+        "Quarantined (1)",
+        "Called wrong (1)",
+        "Audit (1)",
+        "What users called right × 1",
+        "I am sorry to hear that.",
+    ],
+}
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(
@@ -58,14 +72,33 @@ pytestmark = [
 ]
 
 
+def a_life(database: Engine) -> None:
+    """A model's whole life."""
+    life(database, ends=datetime.now(UTC))
+    ledger(database, ends=datetime.now(UTC))
+
+
 @pytest.fixture(scope="module")
 def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a board on a database with a model's whole life."""
-    folder, port = tmp_path_factory.mktemp("board"), free_port()
+    with serving(tmp_path_factory.mktemp("board"), a_life) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def letter_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a board on the database of a model that writes JSON."""
+    with serving(tmp_path_factory.mktemp("letters"), letters) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def serving(folder: Path, fill: Callable[[Engine], None]) -> Iterator[str]:
+    """A board on a database that was filled."""
+    port = free_port()
     url = f"sqlite:///{folder}/board.db"
     database = open_database(url)
-    life(database, ends=datetime.now(UTC))
-    ledger(database, ends=datetime.now(UTC))
+    fill(database)
     database.dispose()
     settings = {"LEARNBACK_DATABASE_URL": url, "LEARNBACK_BOARD_PORT": str(port), "LEARNBACK_BOARD_REVIEWER": "ada"}
     with (folder / "board.log").open("wb") as log:
@@ -118,19 +151,35 @@ def theme(tab: Page) -> str:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_is_seen(page: str, board: str, tab: Page, screenshots: Path) -> None:
-    tab.goto(f"{board}/{'' if page == 'overview' else page}")
-    for text in PAGES[page]:
-        expect(tab.get_by_text(text).filter(visible=True).first).to_be_visible(timeout=SEE_MS)
-    expect(tab.get_by_test_id("stException")).to_have_count(0)
+    look(page, PAGES[page], board, tab)
     if page == "overview":
         expect(tab.get_by_role("heading", name=MODEL)).to_be_visible()
         expect(tab.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg")).to_have_count(2)
     if page == "models":
         expect(tab.locator("[data-testid=stGraphVizChart] svg .node")).to_have_count(7)
+    take(tab, screenshots / f"{page}-{theme(tab)}.png")
+
+
+@pytest.mark.parametrize("page", LETTER_PAGES)
+def test_what_a_model_writes_is_seen_whole(page: str, letter_board: str, tab: Page, screenshots: Path) -> None:
+    look(page, LETTER_PAGES[page], letter_board, tab)
+    take(tab, screenshots / f"{page}-letters-{theme(tab)}.png")
+
+
+def look(page: str, texts: list[str], board: str, tab: Page) -> None:
+    """Open a page and wait until all of it is there."""
+    tab.goto(f"{board}/{'' if page == 'overview' else page}")
+    for text in texts:
+        expect(tab.get_by_text(text).filter(visible=True).first).to_be_visible(timeout=SEE_MS)
+    expect(tab.get_by_test_id("stException")).to_have_count(0)
+
+
+def take(tab: Page, path: Path) -> None:
+    """A picture of the whole page, however long."""
     height = tab.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
     tab.set_viewport_size({"width": 1440, "height": max(900, int(height))})
     expect(tab.get_by_test_id("stSkeleton")).to_have_count(0)
-    tab.screenshot(path=screenshots / f"{page}-{theme(tab)}.png")
+    tab.screenshot(path=path)
     tab.set_viewport_size({"width": 1440, "height": 900})
 
 

@@ -177,6 +177,7 @@ def newest_fixes() -> None:
             "Input": [fix.text for fix in found],
         },
         hide_index=True,
+        column_config={"Right output": st.column_config.TextColumn(width="medium")},
         height=frame.table_height(len(found)),
     )
 
