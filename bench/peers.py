@@ -23,8 +23,8 @@ from typing import Any, Protocol
 from bench.load import ID, Target
 from bench.report import Tell
 from bench.stage import answers, await_ready, free_port, program
-from local.cache import cache_folder
 from local.layout import HOST
+from shared.cache import cache_folder
 from shared.errors import UnavailableError
 
 INSTALL_S = 400

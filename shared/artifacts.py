@@ -91,15 +91,15 @@ class ArtifactStore:
         staged = Path(tempfile.mkdtemp(prefix=".tmp-", dir=target.parent))
         for path in files.iterdir():
             shutil.copyfile(path, staged / path.name)
-            _sync(staged / path.name)
-        _sync(staged)
+            sync(staged / path.name)
+        sync(staged)
         try:
             staged.rename(target)
         except OSError:
             shutil.rmtree(staged)  # another process stored the same content first
             if not (target / MANIFEST).exists():
                 raise
-        _sync(target.parent)
+        sync(target.parent)
 
     def _put_remote(self, folder: str, files: Path) -> None:
         names = sorted((path.name for path in files.iterdir()), key=lambda name: name == MANIFEST)
@@ -122,7 +122,8 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Bring a file or folder itself onto the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

