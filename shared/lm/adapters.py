@@ -118,6 +118,19 @@ class Adapted:
             for parameter in parameters:
                 parameter.requires_grad_(False)
 
+    @contextmanager
+    def active(self, adapter: str) -> Iterator[None]:
+        """Compute with an adapter within the block; afterwards the same one as before does, and the same ones learn."""
+        before = self._model.active_adapter
+        learning = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
+        self._model.set_adapter(adapter, inference_mode=True)
+        try:
+            yield
+        finally:
+            self._model.set_adapter(before, inference_mode=True)
+            for parameter in learning:
+                parameter.requires_grad_(True)
+
     def _add(self, adapter: str, config: LoraConfig) -> None:
         if isinstance(self._model, PeftModel):
             self._model.add_adapter(adapter, config)
@@ -137,9 +150,8 @@ class Adapted:
 
     def _bf16_pays(self) -> bool:
         """Whether bfloat16 is faster here: without avx512_bf16 or AMX it is slower than float32 (pytorch#86550)."""
-        linear = max(
-            (one for one in self._model.modules() if type(one) is nn.Linear), key=lambda one: one.weight.numel()
-        )
+        inner = (one for name, one in self._model.named_modules() if type(one) is nn.Linear and _LAYER.search(name))
+        linear = max(inner, key=lambda one: one.weight.numel())
         rows = torch.ones(PROBE_ROWS, linear.in_features)
         seconds = {False: float("inf"), True: float("inf")}
         for bf16 in (False, True) * PROBES:

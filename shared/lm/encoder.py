@@ -6,7 +6,7 @@ all six at 1.65 times the speed (docs/log.md), because the lower half needs no b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel
 
 from shared.lm.adapters import Adapted
+from shared.lm.batches import by_length
 from shared.lm.stack import Stack
 
 MAX_TOKENS = 128  # MiniLM was trained on 128; longer inputs are cut, as sentence-transformers does
@@ -57,7 +58,7 @@ class Encoder(Adapted):
         if inputs:
             self._model.set_adapter(adapter)
         with torch.inference_mode():
-            for rows in _by_length(inputs):
+            for rows in by_length(inputs, EMBED_BATCH):
                 vectors[rows] = self.forward([inputs[row] for row in rows])
         return vectors
 
@@ -72,7 +73,7 @@ class Encoder(Adapted):
             return tokens
         halves: list[Tensor] = [torch.empty(0)] * len(tokens)
         with torch.inference_mode(), self._stack.below(cut) as heard:
-            for rows in _by_length(tokens):
+            for rows in by_length(tokens, EMBED_BATCH):
                 batch = [tokens[row] for row in rows]
                 self._run(batch, _mask(batch))
                 for row, hidden in zip(rows, heard.pop(), strict=True):
@@ -95,13 +96,6 @@ def _stack(model: nn.Module) -> Stack | None:
         return Stack(model)
     except ValueError:
         return None
-
-
-def _by_length(inputs: Inputs) -> Iterator[list[int]]:
-    """Indices of rows in batches of like length."""
-    order = sorted(range(len(inputs)), key=lambda row: len(inputs[row]))
-    for start in range(0, len(order), EMBED_BATCH):
-        yield order[start : start + EMBED_BATCH]
 
 
 def _mask(inputs: Inputs) -> Tensor:

@@ -11,7 +11,7 @@ import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
+from importlib import import_module, reload
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 TASKS = {"classification": "shared.lm.classification:Classification"}
 
 # Imported wherever they are installed: a compiler of GPU kernels by torch._dynamo (0.3 s), scipy for a loss of object
-# detection (0.5 s) and jinja2 for chats (0.1 s) by transformers, a pickler by torch's data pipes (0.08 s, and installed
-# only beside the tests' oracles). Nothing here compiles, detects objects, chats or pickles code.
+# detection (0.5 s) and jinja2 for chats (0.06 s) by transformers, a pickler by torch's data pipes (0.08 s; it comes
+# with the tests' oracles alone). Nothing here compiles, detects objects or pickles code; who chats calls `chats`.
 UNUSED = ("triton", "scipy", "jinja2", "dill")
 
 
@@ -45,6 +45,18 @@ def task(name: str, base: str, threads: int = 0) -> Task:
     if threads:
         torch.set_num_threads(threads)
     return cast("Task", getattr(import_module(module), made)(base))
+
+
+def chats() -> None:
+    """Let transformers find jinja2, of which chat templates are made, where `load` had hidden it.
+
+    A reloaded module keeps its dictionary, so functions that others have taken from it see what is new there.
+    """
+    from transformers.utils import chat_template_utils, import_utils
+
+    if not import_utils.is_jinja_available():
+        import_utils.is_jinja_available.cache_clear()
+        reload(chat_template_utils)
 
 
 @contextmanager

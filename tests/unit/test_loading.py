@@ -11,12 +11,14 @@ from shared.lm import loading
 loading.load()
 assert gc.isenabled()
 assert "shared.lm.classification" in sys.modules
-assert not {"scipy", "triton", "dill"} & sys.modules.keys(), "they take most of a second"
+assert not {"scipy", "triton", "jinja2", "dill"} & sys.modules.keys(), "they take most of a second"
 import scipy.stats, triton
 encoder = loading.task("classification", "all-MiniLM-L6-v2", threads=1).encoder
 encoder.create("fresh", rank=4, layers=2)
 vectors = encoder.embed(encoder.tokens(["where is my order", "what is my balance"]), "fresh")
 assert vectors.shape == (2, encoder.width)
+from shared.lm.causal import Causal
+assert Causal("SmolLM2-135M-Instruct").prompts(["where is my order"]), "its template needs jinja2"
 """
 
 LIGHT = """

@@ -1,0 +1,193 @@
+"""A frozen causal language model with any number of LoRA adapters: texts in, texts out, and how likely a text is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any, cast
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoModelForCausalLM, DynamicCache
+
+from shared.errors import ConfigError
+from shared.lm.adapters import Adapted
+from shared.lm.batches import by_length
+from shared.lm.loading import chats
+from shared.lm.losses import IGNORED
+
+MAX_PROMPT = 512  # tokens of an input: of a longer one the beginning is read, as the encoder does
+MAX_NEW = 256  # tokens of an output: a longer one is learned up to here, and is never given whole
+BATCH = 16  # the logits of so many rows of `MAX_NEW` tokens take 0.8 GB
+SHORT = 128  # tokens of a row up to which attention keeps its weights: 0.9 GB for a batch of 16 in 30 layers
+TEXT = "\ue000"  # stands for the user's text while the chat template is read: a private character, in no template
+
+Tokens = Sequence[Sequence[int]]
+
+
+class Causal(Adapted):
+    """One language model in memory and the adapters on it, by name. Not thread-safe: one thread computes."""
+
+    def __init__(self, base: str) -> None:
+        """Load the base, frozen; its linear maps in bfloat16 where that pays.
+
+        Raises:
+            ArtifactError, ConfigError: see `shared.lm.bases.locate`; or its chat template cannot be used.
+        """
+        super().__init__(base, AutoModelForCausalLM)
+        self._before, self._after = self._frame()
+        self._end: int = self._tokenizer.eos_token_id
+        if self.bf16:
+            _narrow(self._model)
+
+    def prompts(self, texts: Sequence[str]) -> list[list[int]]:
+        """Each text as the user's message in the base's chat template, up to where the answer begins.
+
+        A base without a template gets the text and a newline. A text is only text: `<|im_end|>` in it ends no turn.
+        """
+        return [[*self._before, *tokens[:MAX_PROMPT], *self._after] for tokens in self._tokens(texts)]
+
+    def completions(self, texts: Sequence[str]) -> list[list[int]]:
+        """Each text as the answer with the token that ends the turn, cut at `MAX_NEW` tokens (then without it)."""
+        return [[*tokens, self._end][:MAX_NEW] for tokens in self._tokens(texts)]
+
+    def logits(self, prompts: Tokens, completions: Tokens) -> tuple[Tensor, Tensor]:
+        """One batch under the active adapter: logits [rows, places, vocabulary] and labels [rows, places].
+
+        They are what `losses` takes, with gradients where they are on. A row's places begin with its prompt's last
+        token: the logits of those before it would be for nothing. What all prompts begin with is computed once.
+        """
+        shared = _shared(prompts)
+        given = [[*prompt, *said][shared:-1] for prompt, said in zip(prompts, completions, strict=True)]
+        wanted = [[IGNORED, *said] for said in completions]
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bf16):
+            hidden = self._run(list(prompts[0][:shared]), given)
+            labels = _padded(wanted, IGNORED)
+            starts = torch.tensor([[len(prompt) - 1 - shared] for prompt in prompts])
+            places = (starts + torch.arange(labels.shape[1])).clamp(max=hidden.shape[1] - 1)
+            kept = hidden.gather(1, places[..., None].expand(-1, -1, self.width))
+            return cast(Tensor, self._bare.get_output_embeddings()(kept)), labels
+
+    def forced(self, prompts: Tokens, completions: Tokens, adapter: str) -> list[bool]:
+        """Whether greedy decoding under an adapter would give exactly this completion of each prompt, and end there.
+
+        It would if at each place of the completion, fed as if it had been said, the most likely token is the next one:
+        so one forward pass tells, without decoding. A completion that was cut at `MAX_NEW` is never given.
+        """
+        right = [False] * len(prompts)
+        with torch.inference_mode(), self.active(adapter):
+            for rows in by_length([[*prompt, *said] for prompt, said in zip(prompts, completions, strict=True)], BATCH):
+                logits, labels = self.logits([prompts[row] for row in rows], [completions[row] for row in rows])
+                best, target = logits[:, :-1].argmax(-1), labels[:, 1:]
+                for row, same in zip(rows, ((best == target) | (target == IGNORED)).all(-1).tolist(), strict=True):
+                    right[row] = same and completions[row][-1] == self._end
+        return right
+
+    def generate(self, texts: Sequence[str], adapter: str, max_new: int = MAX_NEW) -> list[str]:
+        """What an adapter answers to each text: greedily, until it ends its turn or has said `max_new` tokens."""
+        prompts, answers = self.prompts(texts), [""] * len(texts)
+        with torch.inference_mode(), self.active(adapter):
+            for rows in by_length(prompts, BATCH):
+                said = self._decode([prompts[row] for row in rows], max_new)
+                for row, answer in zip(rows, self._tokenizer.batch_decode(said, skip_special_tokens=True), strict=True):
+                    answers[row] = answer
+        return answers
+
+    def perplexity(self, texts: Sequence[str], adapter: str) -> float:
+        """The exponential of the mean −log p(token | those before it in its text), over texts of two tokens or more."""
+        rows = [tokens[:MAX_PROMPT] for tokens in self._tokens(texts) if len(tokens) > 1]
+        total = 0.0
+        with torch.inference_mode(), self.active(adapter):
+            for batch in by_length(rows, BATCH // 2):
+                logits, labels = self.logits([rows[row][:1] for row in batch], [rows[row][1:] for row in batch])
+                total += float(
+                    functional.cross_entropy(
+                        logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), reduction="sum"
+                    )
+                )
+        return math.exp(total / sum(len(row) - 1 for row in rows))
+
+    def _run(self, prefix: list[int], rows: Tokens) -> Tensor:
+        """The last hidden states [rows, longest, width] of rows that all follow the same prefix.
+
+        They are padded on the right, where no token sees what follows: so no mask.
+        """
+        decoder = self._bare.get_decoder()
+        ids = _padded(rows, 0)
+        self._attend(len(prefix) + ids.shape[1])
+        if not prefix:
+            return cast(Tensor, decoder(input_ids=ids, use_cache=False).last_hidden_state)
+        cache = DynamicCache(config=self._bare.config)
+        decoder(input_ids=torch.tensor([prefix]), past_key_values=cache, use_cache=True)
+        cache.batch_repeat_interleave(len(rows))
+        return cast(Tensor, decoder(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state)
+
+    def _attend(self, tokens: int) -> None:
+        """Choose how attention is computed: torch's fused kernel is slow backwards on a CPU, but long rows need it."""
+        how = "eager" if tokens <= SHORT else "sdpa"
+        if self._bare.config._attn_implementation != how:
+            self._bare.set_attn_implementation(how)
+
+    def _decode(self, prompts: Tokens, max_new: int) -> Tensor:
+        """What follows the prompts, greedily: token ids [rows, tokens], padded after the turn's end."""
+        width = max(map(len, prompts))
+        ids = torch.tensor([[self._end] * (width - len(prompt)) + list(prompt) for prompt in prompts])
+        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bf16):
+            said: Tensor = self._model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                do_sample=False,
+                max_new_tokens=max_new,
+                eos_token_id=self._end,
+                pad_token_id=self._end,
+            )
+        return said[:, width:]
+
+    @property
+    def _bare(self) -> Any:
+        """The model as transformers made it, adapters and all, without peft's shell."""
+        return self._model.get_base_model() if isinstance(self._model, PeftModel) else self._model
+
+    def _frame(self) -> tuple[list[int], list[int]]:
+        """What comes before and after the user's text in a prompt."""
+        framed = f"{TEXT}\n"
+        if self._tokenizer.chat_template:
+            chats()
+            message = [{"role": "user", "content": TEXT}]
+            framed = self._tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+        parts = framed.split(TEXT)
+        if len(parts) != 2:
+            raise ConfigError(
+                f"The chat template of {self.base} does not hold the user's text once: take another base."
+            )
+        before, after = self._tokenizer(parts, add_special_tokens=False)["input_ids"]
+        return before, after
+
+    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of plain texts."""
+        if not texts:
+            return []  # the tokenizer has no answer to nothing
+        found = self._tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)
+        return cast(list[list[int]], found["input_ids"])
+
+
+def _narrow(model: nn.Module) -> None:
+    """Linear maps in bfloat16, so that none is converted at each step; what runs between them stays in float32."""
+    for part in model.modules():
+        if type(part) is nn.Linear:
+            part.weight = nn.Parameter(part.weight.bfloat16(), requires_grad=False)
+
+
+def _shared(prompts: Tokens) -> int:
+    """How many tokens all prompts begin with, less the last of the shortest: that one says what comes next."""
+    alike = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False)))
+    return min(alike, min(map(len, prompts)) - 1)
+
+
+def _padded(rows: Tokens, filler: int) -> Tensor:
+    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=filler)
