@@ -7,6 +7,7 @@ right. A bare JSON number or string is text: the labels `1` and `1.0` stay two l
 
 from __future__ import annotations
 
+import contextlib
 import decimal
 import json
 import re
@@ -36,6 +37,19 @@ def meaning(output: str) -> str:
         return _spell(json.loads(text, **_STRICT), MAX_DEPTH)
     except (ValueError, ArithmeticError, RecursionError):
         return text
+
+
+def tidy(output: str) -> str:
+    """The spelling that a model is taught: JSON objects and arrays with `json.dumps`' separators, the rest trimmed.
+
+    Keys stay in their order. What would change its value when it is spelt anew is left as it is.
+    """
+    text = output.strip()
+    if text[:1] in ("{", "["):
+        with contextlib.suppress(ValueError, RecursionError):
+            spelt = json.dumps(json.loads(text), ensure_ascii=False)
+            return spelt if meaning(spelt) == meaning(text) else text
+    return text
 
 
 def rouge_l(output: str, target: str) -> float:

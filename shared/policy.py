@@ -78,12 +78,17 @@ class Training(Section):
     """How an increment is made (trainer)."""
 
     rank: int = Field(default=16, ge=1, le=256, description="LoRA rank; α is twice the rank.")
-    layers: int = Field(default=3, ge=1, description="Top layers of the base that carry LoRA.")
+    layers: int | None = Field(
+        default=None, ge=1, description="Top layers that carry LoRA; 3 of an encoder, all of a language model."
+    )
     max_epochs: int = Field(default=4, ge=1, description="Passes over new and replayed examples.")
     seed_epochs: int = Field(default=6, ge=1, description="Passes over a new model's first examples.")
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0, description="Peak rate of the LoRA weights.")
     head_learning_rate: float = Field(default=5e-3, gt=0)
+    preference: float = Field(default=0.1, ge=0, description="Weight of a correction being better than the corrected.")
+    beta: float = Field(default=0.1, gt=0, description="How much a nat of such a preference says (DPO).")
+    keep: float = Field(default=0.1, ge=0, description="Weight of saying what the champion says, on replayed examples.")
     max_new: int = Field(default=2000, ge=1, description="New examples of one increment; the rest waits.")
     min_replay: int = Field(default=256, ge=0, description="Replayed examples, even when little is new.")
     dev_share: Share = Field(default=0.1, description="Share of the train side that only chooses λ and the epoch.")

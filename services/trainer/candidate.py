@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from schemas.events import CandidateTrained, TrainingRequested
-from services.trainer.reports import Outcome
+from services.trainer.reports import SEED, Outcome
 from services.trainer.snapshot import Snapshot
 from shared.artifacts import ArtifactStore
 from shared.text import short_hash
@@ -40,7 +41,9 @@ def manifest(snapshot: Snapshot, outcome: Outcome) -> dict[str, Any]:
         "dev_score": outcome.dev_score,
         "step_size": outcome.step_size,
         "phases": dict(outcome.phases),
-        "peak_memory_mb": outcome.peak_memory_mb,
+        "costs": asdict(outcome.costs),
+        "device": outcome.device,
+        "seed": SEED,
         "libraries": dict(outcome.libraries),
         "python": sys.version.split()[0],
     }

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
+from services.trainer.costs import until_now
 from services.trainer.reports import Failure, Outcome, Progress, Report
 from services.trainer.snapshot import Snapshot
 from shared.lm.loading import TASKS
@@ -116,7 +115,8 @@ def _train(job: Job, reports: Connection) -> Outcome:
         dev_score=trained.dev_score,
         step_size=trained.step_size,
         phases={"load_s": loaded - start, "train_s": done - loaded},
-        peak_memory_mb=_peak_memory_mb(),
+        costs=until_now(done - start),
+        device=task.device,
         libraries={"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__},
     )
 
@@ -124,12 +124,6 @@ def _train(job: Job, reports: Connection) -> Outcome:
 def _must_be_finite(*losses: float) -> None:
     if not all(map(isfinite, losses)):
         raise DivergedError
-
-
-def _peak_memory_mb() -> float:
-    """The most memory that this process held at once; macOS counts bytes where Linux counts KiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024**2 if sys.platform == "darwin" else 1024)
 
 
 def thin(curve: tuple[float, ...], most: int = 200) -> tuple[float, ...]:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlmodel import Session, select
 
 from schemas.events import ModelStateChanged, TrainingRequested
+from services.trainer.preferences import corrected
 from services.trainer.selection import lessons_of, new_rows, replay_rows, texts_of
 from services.trainer.snapshot import Snapshot, freeze, frozen
 from shared.crash import crash_point
@@ -67,7 +68,8 @@ class Desk:
         if choice is None:
             return None
         lessons = lessons_of(session, choice.outline.ids)
-        snapshot = choice.filled({example: target for example, (target, _) in lessons.items()})
+        targets = {example: target for example, (target, _) in lessons.items()}
+        snapshot = choice.filled(targets, _rejected(session, choice.outline))
         if snapshot is None:
             raise self._spoiled(request)
         return snapshot
@@ -143,6 +145,8 @@ class Desk:
             replay=tuple(row.lesson for row in replay),
             config=policy.training,
         )
+        targets = {row.id: row.target for row in (*new, *replay)}
+        snapshot = snapshot.with_outputs(targets, _rejected(session, snapshot))
         known = session.get(Version, snapshot.version)
         if known is not None and known.request_id != request.request_id:
             raise NothingToLearnError(f"The same examples already made {snapshot.version}.")
@@ -174,6 +178,13 @@ def _start(session: Session, request: TrainingRequested, champion: ModelStateCha
     if version is None:
         raise NothingToLearnError(f"{request.parent} is no ancestor of the champion {champion.version}.")
     return Start(version.version, version.manifest_sha256, frozenset(after))
+
+
+def _rejected(session: Session, snapshot: Snapshot) -> dict[str, str]:
+    """What was corrected of the new examples of a model without labels."""
+    if snapshot.parent is None or _labels(session, snapshot.parent):
+        return {}
+    return corrected(session, [lesson.id for lesson in snapshot.new])
 
 
 def _recorded(session: Session, champion: ModelStateChanged) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from services.trainer.reports import Progress
+from services.trainer.reports import SEED, Progress
 from shared.lm.adapters import Weights
 from shared.lm.task import Learning
 
@@ -43,7 +43,7 @@ def fit(
     learning: Learning, rows: Sequence[int], dev: Sequence[int], epochs: int, batch_size: int, meter: Meter
 ) -> Weights:
     """Train on rows; stop when the loss on the dev rows no longer falls; return the best of the epochs."""
-    shuffle = random.Random(0)
+    shuffle = random.Random(SEED)
     lengths = learning.lengths
     best, best_loss = learning.state(), float("inf")
     with learning.training() as groups:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from services.trainer.fitting import Meter, fit
-from services.trainer.reports import Progress
+from services.trainer.reports import SEED, Progress
 from services.trainer.snapshot import Lesson, Snapshot
 from shared.lm.adapters import Weights
 from shared.lm.task import Example, Learning, Task
@@ -47,7 +47,7 @@ def train(
     `parent` is the folder of the champion's files, None for a model's first version; `texts` holds the input of every
     id in the snapshot. The same arguments give the same files on one machine.
     """
-    torch.manual_seed(0)
+    torch.manual_seed(SEED)
     lessons = (*snapshot.new, *snapshot.replay)
     with task.learning(parent, _examples(snapshot, texts), snapshot.config) as learning:
         dev = dev_split(lessons, snapshot.config.dev_share, bool(learning.labels)) if parent else frozenset()
@@ -78,7 +78,7 @@ def _examples(snapshot: Snapshot, texts: Mapping[str, str]) -> list[Example]:
     lessons = (*snapshot.new, *snapshot.replay)
     mean = sum(lesson.weight for lesson in lessons) / len(lessons)
     return [
-        Example(texts[lesson.id], lesson.target, lesson.weight / mean, replayed=index >= len(snapshot.new))
+        Example(texts[lesson.id], lesson.target, lesson.weight / mean, lesson.rejected, index >= len(snapshot.new))
         for index, lesson in enumerate(lessons)
     ]
 

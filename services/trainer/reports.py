@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from services.trainer.costs import Costs
+
+SEED = 0  # of every training: the same snapshot gives the same version
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -28,7 +32,8 @@ class Outcome:
     dev_score: float | None
     step_size: float | None
     phases: Mapping[str, float]
-    peak_memory_mb: float
+    costs: Costs
+    device: str
     libraries: Mapping[str, str]
 
 

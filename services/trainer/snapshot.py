@@ -29,11 +29,15 @@ class Frozen(BaseModel):
 
 
 class Lesson(Frozen):
-    """One example to learn: its id, the right output, and how much it counts."""
+    """One example to learn: its id, the right output, and how much it counts.
+
+    `rejected` is the output that was corrected, where outputs are free text: a label's correction says all by itself.
+    """
 
     id: str
     target: str
     weight: float
+    rejected: str | None = None
 
 
 class Snapshot(Frozen):
@@ -60,31 +64,34 @@ class Snapshot(Frozen):
         """Ids of all its examples."""
         return frozenset(lesson.id for lesson in (*self.new, *self.replay))
 
-    def with_targets(self, targets: Mapping[str, str | None]) -> Snapshot:
-        """The same choice with these targets by example id; empty where there is none."""
+    def with_outputs(self, targets: Mapping[str, str | None], rejected: Mapping[str, str]) -> Snapshot:
+        """The same choice with these outputs by example id: the right ones, empty where there is none; the wrong."""
 
         def set_in(lessons: tuple[Lesson, ...]) -> tuple[Lesson, ...]:
-            return tuple(one.model_copy(update={"target": targets.get(one.id) or ""}) for one in lessons)
+            return tuple(
+                one.model_copy(update={"target": targets.get(one.id) or "", "rejected": rejected.get(one.id)})
+                for one in lessons
+            )
 
         return self.model_copy(update={"new": set_in(self.new), "replay": set_in(self.replay)})
 
 
 class Choice(Frozen):
-    """What a crash finds of a snapshot: all but the targets, and the version that they led to."""
+    """What a crash finds of a snapshot: all but the outputs, and the version that they led to."""
 
     version: str
     outline: Snapshot
 
-    def filled(self, targets: Mapping[str, str | None]) -> Snapshot | None:
-        """The snapshot with its targets as SQL has them now; None when they are not those that were chosen."""
-        snapshot = self.outline.with_targets(targets)
+    def filled(self, targets: Mapping[str, str | None], rejected: Mapping[str, str]) -> Snapshot | None:
+        """The snapshot with its outputs as SQL has them now; None when they are not those that were chosen."""
+        snapshot = self.outline.with_outputs(targets, rejected)
         return snapshot if snapshot.version == self.version else None
 
 
 def freeze(snapshot: Snapshot, folder: Path) -> None:
     """Write a snapshot so that a crash finds all of it or nothing."""
     folder.mkdir(parents=True, exist_ok=True)
-    choice = Choice(version=snapshot.version, outline=snapshot.with_targets({}))
+    choice = Choice(version=snapshot.version, outline=snapshot.with_outputs({}, {}))
     staged = folder / f".{snapshot.request_id}.tmp"
     with staged.open("w", encoding="utf-8") as file:
         file.write(choice.model_dump_json())

@@ -48,11 +48,16 @@ class Adapted:
         self._tokenizer: Any = AutoTokenizer.from_pretrained(path)
         self._model: Any = architecture.from_pretrained(path, dtype=torch.float32).requires_grad_(False).eval()
         self.width: int = self._model.config.hidden_size
-        self._layers = 1 + max(
+        self.depth: int = 1 + max(
             int(found[1]) for name, _ in self._model.named_modules() if (found := _LAYER.search(name + "."))
         )
         self._lowest: dict[str, int] = {}  # the lowest layer that each adapter changes
         self.bf16 = self._bf16_pays()
+
+    @property
+    def device(self) -> str:
+        """What it computes on, and in which numbers."""
+        return f"cpu, {torch.get_num_threads()} threads, {'bfloat16' if self.bf16 else 'float32'}"
 
     def create(self, adapter: str, rank: int, layers: int) -> None:
         """Add a fresh, trainable adapter of the given rank on the top layers; it changes nothing until trained."""
@@ -141,7 +146,7 @@ class Adapted:
 
     def _targets(self, layers: int) -> list[str]:
         """Full names of the linear maps in the top layers."""
-        lowest = self._layers - layers
+        lowest = self.depth - layers
         model = self._model.get_base_model() if isinstance(self._model, PeftModel) else self._model
         names = [name.removesuffix(".base_layer") for name, part in model.named_modules() if type(part) is nn.Linear]
         return [

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from shared.lm.task import Task
 
 # Each task of `schemas.events.Task` and the class that does it: what a service needs to know of tasks.
-TASKS = {"classification": "shared.lm.classification:Classification"}
+TASKS = {
+    "classification": "shared.lm.classification:Classification",
+    "generation": "shared.lm.generation:Generation",
+}
 
 # Imported wherever they are installed: a compiler of GPU kernels by torch._dynamo (0.3 s), scipy for a loss of object
 # detection (0.5 s) and jinja2 for chats (0.06 s) by transformers, a pickler by torch's data pipes (0.08 s; it comes

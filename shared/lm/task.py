@@ -74,6 +74,10 @@ class Task(Protocol):
     """One base and the versions on it. Not thread-safe: one thread computes."""
 
     @property
+    def device(self) -> str:
+        """What it computes on, and in which numbers."""
+
+    @property
     def versions(self) -> frozenset[str]:
         """The versions that can answer."""
 

@@ -44,7 +44,7 @@ def test_a_card_becomes_a_first_version_as_soon_as_the_recorder_knows_it(stage: 
     assert v0.loss_curve[-1] < v0.loss_curve[0]
     assert {path.name for path in folder.iterdir()} == {*manifest["files"], "manifest.json"}
     assert manifest["version"] == v0.version
-    assert manifest["peak_memory_mb"] > 90, "the base alone has 90 MB"
+    assert manifest["costs"]["peak_memory_mb"] > 90, "the base alone has 90 MB"
     [last] = [event for event in stage.of(TrainingProgressed) if event.state == "finished"]
     assert (last.step, last.steps, last.seconds_left) == (v0.steps, v0.steps, 0)
 

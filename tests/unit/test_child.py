@@ -67,7 +67,9 @@ def test_it_tells_how_it_goes_and_leaves_the_files(tmp_path: Path) -> None:
     assert (last.step, last.steps, last.seconds_left) == (6, 6, 0)  # 12 rows in batches of 8, three times
     assert (outcome.steps, len(outcome.loss_curve), outcome.labels) == (6, 6, ("login", "parcel", "refund"))
     assert {path.name for path in tmp_path.iterdir()} == FILES
-    assert outcome.peak_memory_mb > 90, "the base alone has 90 MB"
+    assert outcome.costs.peak_memory_mb > 90, "the base alone has 90 MB"
+    assert outcome.costs.cpu_s > 0
+    assert 0 < outcome.costs.energy_wh < outcome.costs.cpu_s / 100
     assert outcome.phases.keys() == {"load_s", "train_s"}
 
 

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from schemas.events import MAX_OUTPUT
-from shared.grading import MAX_DEPTH, meaning, rouge_l, same_output
+from shared.grading import MAX_DEPTH, meaning, rouge_l, same_output, tidy
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 VALUES = st.recursive(
@@ -150,3 +150,21 @@ def test_rouge_l_is_that_of_the_textbook(one: list[str], other: list[str]) -> No
     expected = 2 * common / (len(one) + len(other)) if common else 0.0
     assert rouge_l(" ".join(one), " ".join(other)) == pytest.approx(expected)
     assert rouge_l(" ".join(other), " ".join(one)) == pytest.approx(expected)
+
+
+@given(STRUCTURES | st.text())
+@example({"a": 9007199254740993.0})
+def test_what_is_taught_says_the_same_in_one_spelling(value: Any) -> None:
+    spellings = [value] if isinstance(value, str) else [json.dumps(value), json.dumps(value, indent=1)]
+    taught = {tidy(spelling) for spelling in spellings}
+    assert len(taught) == 1
+    for one in taught:
+        assert same_output(one, spellings[0])
+        assert tidy(one) == one
+
+
+def test_keys_stay_where_they_were_and_what_cannot_be_spelt_anew_is_left() -> None:
+    assert tidy(' {"b":1,\n"a":"ü"} ') == '{"b": 1, "a": "ü"}'
+    assert tidy('{"a": 1, "a": 2}') == '{"a": 1, "a": 2}'
+    assert tidy("{not json") == "{not json"
+    assert tidy(" two words ") == "two words"

@@ -89,7 +89,7 @@ def increment(
 def logits(task: Classification, adapter: Weights, head: Head, texts: Sequence[str]) -> Tensor:
     """What weights say of texts."""
     encoder = task.encoder
-    encoder.create("asked", QUICK.rank, QUICK.layers)
+    encoder.create("asked", QUICK.rank, 1)
     encoder.set_weights("asked", adapter)
     try:
         return head.logits(encoder.embed(encoder.tokens(texts), "asked"))

@@ -19,7 +19,9 @@ from shared.lm.losses import (
     complementary_loss,
     distillation_loss,
     dpo_loss,
+    kept_kl,
     kto_loss,
+    likeliest,
     sequence_log_probs,
     sft_loss,
 )
@@ -44,6 +46,7 @@ LOSSES: dict[str, tuple[Callable[[Tensor], Tensor], Tensor]] = {
     "dpo rejected": (lambda at: dpo_loss(numbers(2, 3), at, beta=0.3, flipped=0.2), numbers(1, 3)),
     "kto": (lambda at: kto_loss(at, LIKED, one(0.4), beta=0.3, desirable_weight=1.3, weights=THREE), numbers(1, 3)),
     "champion": (lambda at: champion_kl(at, logits(1), LABELS), logits()),
+    "kept": (lambda at: kept_kl(at, LABELS, likeliest(logits(1), LABELS, 3)), logits()),
     "distillation": (
         lambda at: distillation_loss(at, numbers(2, 3, 5), temperature=2.0, weights=THREE),
         numbers(1, 3, 5),
@@ -146,6 +149,18 @@ def test_divergence_is_that_of_the_distributions_over_the_completions() -> None:
     wanted = each[LABELS[:, 1:] != IGNORED].mean()
     torch.testing.assert_close(champion_kl(made, champion, LABELS), wanted)
     torch.testing.assert_close(champion_kl(made, made, LABELS), torch.tensor(0.0, dtype=torch.float64))
+
+
+@untimed
+@given(seeds, some.integers(1, VOCABULARY))
+def test_the_likeliest_tokens_tell_most_of_the_distance_and_all_tokens_all_of_it(seed: int, most: int) -> None:
+    made, champion = numbers(seed, 3, 4, VOCABULARY), numbers(seed + 1, 3, 4, VOCABULARY)
+    whole = champion_kl(made, champion, LABELS).item()
+    found = kept_kl(made, LABELS, likeliest(champion, LABELS, most)).item()
+    assert -1e-12 <= found <= whole + 1e-12
+    if most >= VOCABULARY - 1:  # the one that is left over is no bundle
+        assert found == pytest.approx(whole, rel=1e-9)
+    assert kept_kl(champion, LABELS, likeliest(champion, LABELS, most)).item() == pytest.approx(0, abs=1e-9)
 
 
 @untimed

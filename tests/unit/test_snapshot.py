@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from schemas.events import ModelStateChanged, TrainingRequested
+from services.trainer import desk as desks
 from services.trainer.desk import Desk, NothingToLearnError, NotYetError
 from services.trainer.snapshot import Lesson, Snapshot, freeze, frozen
 from shared.policy import PolicyFile, Training
@@ -83,7 +84,7 @@ def test_anything_that_decides_what_is_learned_makes_another_version(changed: st
     assert other.version != SNAPSHOT.version
 
 
-@pytest.mark.parametrize("changed", [{"id": "1" * 32}, {"target": "b"}, {"weight": 0.6}])
+@pytest.mark.parametrize("changed", [{"id": "1" * 32}, {"target": "b"}, {"weight": 0.6}, {"rejected": "c"}])
 def test_another_lesson_makes_another_version(changed: dict[str, Any]) -> None:
     other = SNAPSHOT.model_copy(update={"new": (LESSON.model_copy(update=changed),)})
     assert other.version != SNAPSHOT.version
@@ -115,7 +116,7 @@ def test_a_crash_while_freezing_leaves_nothing_or_what_was_there(
     freeze(SNAPSHOT, tmp_path)
     choice = frozen("r-1", tmp_path)
     assert choice is not None
-    assert choice.filled({LESSON.id: LESSON.target}) == SNAPSHOT
+    assert choice.filled({LESSON.id: LESSON.target}, {}) == SNAPSHOT
     assert [path.name for path in tmp_path.iterdir()] == ["r-1.json"]
 
 
@@ -130,7 +131,7 @@ def test_what_has_another_target_by_now_is_another_choice(tmp_path: Path, target
     freeze(SNAPSHOT, tmp_path)
     choice = frozen("r-1", tmp_path)
     assert choice is not None
-    assert choice.filled(targets) is None
+    assert choice.filled(targets, {}) is None
 
 
 def test_the_desk_waits_for_the_recorder(tmp_path: Path) -> None:
@@ -191,11 +192,23 @@ def test_the_same_lessons_do_not_make_a_version_twice(tmp_path: Path) -> None:
     assert desk(database, tmp_path, champion).prepare(ask("first"), ORIGIN)[0] == first
 
 
-def test_a_task_that_cannot_be_learned_is_told(tmp_path: Path) -> None:
+def test_a_task_that_cannot_be_learned_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(desks, "TASKS", {"classification": "…"})
     database = Database()
-    card = added(database, SEEDS)
-    assert card.card is not None
-    writes = card.model_copy(update={"card": card.card.model_copy(update={"task": "generation"})})
-    database.record(writes)
+    card = added(database, SEEDS, task="generation")
+    database.record(card)
     with pytest.raises(NothingToLearnError, match="learns classification, and the model's task is generation"):
-        desk(database, tmp_path).prepare(writes, ORIGIN)
+        desk(database, tmp_path).prepare(card, ORIGIN)
+
+
+def test_who_writes_text_learns_what_was_corrected_too_and_a_crash_finds_it_again(tmp_path: Path) -> None:
+    database = Database()
+    state = crowned("v0", when=1)
+    database.record(added(database, SEEDS, task="generation"), trained("v0"), state)
+    database.record(*corrected("p1", "cancel order 8", '{"do": "cancel"}', 20, output="I cannot do that."), ask())
+    chosen, texts = desk(database, tmp_path, state).prepare(ask(), ORIGIN)
+    mine = example_id(MODEL, "cancel order 8")
+    [lesson] = [one for one in chosen.new if one.id == mine]
+    assert (lesson.target, lesson.rejected, texts[mine]) == ('{"do": "cancel"}', "I cannot do that.", "cancel order 8")
+    assert "cannot" not in (tmp_path / "r.json").read_text(), "outputs stay in SQL, where an erasure finds them"
+    assert desk(database, tmp_path, state).prepare(ask(), ORIGIN)[0] == chosen

@@ -1,0 +1,205 @@
+"""The task `generation`: a causal language model, and per version an adapter; text in, text out.
+
+A version's folder holds `adapter_model.safetensors` and `adapter_config.json`. An increment goes on from the champion's
+adapter. Three things are asked of it at once: to say what was right (SFT on the target), to prefer it to what was
+corrected (DPO, with the champion as reference), and on replayed rows not to leave the champion (KL to it). What the
+champion has to say for the last two is computed once, before anything has moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from schemas.events import MAX_OUTPUT
+from shared.errors import ArtifactError
+from shared.grading import same_output, tidy
+from shared.lm.adapters import Weights
+from shared.lm.batches import by_length
+from shared.lm.causal import BATCH, Causal
+from shared.lm.losses import Likely, dpo_loss, kept_kl, likeliest, sequence_log_probs, sft_loss
+from shared.lm.task import CANDIDATE, Answer, Example
+from shared.policy import Training
+
+PROBE = ("warm up", "a longer text to warm up the kernels for the shapes that will come")
+NOTHING = " "  # what is served where a version says nothing: an output holds at least one character
+
+
+class Generation:
+    """One base and the versions on it. See `shared.lm.task.Task`."""
+
+    def __init__(self, base: str) -> None:
+        """Load the base."""
+        self.causal = Causal(base)
+        self._versions: set[str] = set()
+
+    @property
+    def device(self) -> str:
+        """What it computes on, and in which numbers."""
+        return self.causal.device
+
+    @property
+    def versions(self) -> frozenset[str]:
+        """The versions that can answer."""
+        return frozenset(self._versions)
+
+    def load(self, version: str, folder: Path) -> None:
+        """Make a version ready to answer. See `Task.load`."""
+        if version in self._versions:
+            return
+        self.causal.load(version, folder)
+        self._versions.add(version)
+        with self.causal.active(version):
+            said = _log_probs(self.causal, *_tokens(self.causal, PROBE, PROBE))
+        if not torch.isfinite(said).all():
+            self.drop(version)
+            raise ArtifactError(f"{version}: its answers are not finite.")
+
+    def drop(self, version: str) -> None:
+        """Forget a version."""
+        if version in self._versions:
+            self._versions.remove(version)
+            self.causal.drop(version)
+
+    def answer(self, version: str, inputs: Sequence[str], top_k: int = 1) -> list[Answer]:  # noqa: ARG002  (no labels)
+        """What a version says, greedily. See `Task.answer`."""
+        said = self.causal.generate(inputs, version)
+        return [Answer(one[:MAX_OUTPUT] or NOTHING) for one in said]
+
+    def right(self, version: str, inputs: Sequence[str], targets: Sequence[str]) -> list[bool]:
+        """Whether a version would say exactly each target, spelt as it is taught: see `shared.grading.tidy`.
+
+        Greedy decoding says a text if, at each place of it, its next token is the likeliest; so one forward pass tells.
+        """
+        return self.causal.forced(*_tokens(self.causal, inputs, targets), version)
+
+    @contextmanager
+    def learning(
+        self, parent: Path | None, examples: Sequence[Example], config: Training
+    ) -> Iterator[GenerationLearning]:
+        """The next version. See `Task.learning`."""
+        if parent is None:
+            self.causal.create(CANDIDATE, config.rank, config.layers or self.causal.depth)
+        else:
+            self.causal.load(CANDIDATE, parent)
+        try:
+            yield GenerationLearning(self.causal, examples, config)
+        finally:
+            self.causal.drop(CANDIDATE)
+
+
+class GenerationLearning:
+    """An adapter in training. See `shared.lm.task.Learning`."""
+
+    labels: tuple[str, ...] = ()
+
+    def __init__(self, causal: Causal, examples: Sequence[Example], config: Training) -> None:
+        """Prepare all rows: tokens, and what the champion says of corrected and of replayed ones."""
+        self._causal, self._config = causal, config
+        inputs = [one.input for one in examples]
+        self._prompts, self._completions = _tokens(causal, inputs, [one.target for one in examples])
+        self._weights = torch.tensor([one.weight for one in examples])
+        corrected = [row for row, one in enumerate(examples) if _corrected(one)] if config.preference else []
+        said = causal.completions([tidy(examples[row].rejected or "") for row in corrected])
+        self._rejected = dict(zip(corrected, said, strict=True))
+        replayed = [row for row, one in enumerate(examples) if one.replayed] if config.keep else []
+        with causal.active(CANDIDATE):  # it is the champion still
+            self._champion = self._margins(corrected)
+            self._likely = self._likeliest(replayed)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each row."""
+        return [len(prompt) + len(said) for prompt, said in zip(self._prompts, self._completions, strict=True)]
+
+    @contextmanager
+    def training(self) -> Iterator[list[dict[str, Any]]]:
+        """The adapter."""
+        with self._causal.training(CANDIDATE) as parameters:
+            yield [{"params": parameters, "lr": self._config.learning_rate}]
+
+    def loss(self, rows: Sequence[int]) -> Tensor:
+        """SFT of all rows, DPO of the corrected ones, and the distance from the champion of the replayed ones."""
+        logits, labels = self._logits(rows)
+        loss = sft_loss(logits, labels, self._weights[list(rows)])
+        if corrected := [place for place, row in enumerate(rows) if row in self._rejected]:
+            chosen = sequence_log_probs(logits[corrected], labels[corrected])
+            share = len(corrected) / len(rows)
+            loss = loss + self._config.preference * share * self._preference([rows[one] for one in corrected], chosen)
+        if replayed := [place for place, row in enumerate(rows) if row in self._likely]:
+            champion = [self._likely[rows[place]] for place in replayed]
+            share = len(replayed) / len(rows)
+            loss = loss + self._config.keep * share * kept_kl(logits[replayed], labels[replayed], champion)
+        return loss
+
+    def evaluate(self, rows: Sequence[int]) -> tuple[float, float]:
+        """Weighted loss in nats per token, each row by its own mean, and weighted share that would be said exactly."""
+        prompts, completions = ([kind[row] for row in rows] for kind in (self._prompts, self._completions))
+        share = self._weights[list(rows)] / self._weights[list(rows)].sum()
+        with self._causal.active(CANDIDATE):
+            means = _log_probs(self._causal, prompts, completions) / torch.tensor([*map(len, completions)])
+        right = torch.tensor(self._causal.forced(prompts, completions, CANDIDATE)).float()
+        return -(means * share).sum().item(), min(1.0, (right * share).sum().item())
+
+    def state(self) -> Weights:
+        """The adapter's tensors by peft's names."""
+        return self._causal.weights(CANDIDATE)
+
+    def set_state(self, state: Weights) -> None:
+        """Put such tensors back."""
+        self._causal.set_weights(CANDIDATE, state)
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter."""
+        self._causal.save(CANDIDATE, self.state(), folder)
+
+    def _logits(self, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        return self._causal.logits([self._prompts[row] for row in rows], [self._completions[row] for row in rows])
+
+    def _preference(self, rows: Sequence[int], chosen: Tensor) -> Tensor:
+        """DPO of corrected rows; `chosen` are the log-probabilities of their targets."""
+        prompts, rejected = [self._prompts[row] for row in rows], [self._rejected[row] for row in rows]
+        other = sequence_log_probs(*self._causal.logits(prompts, rejected))
+        champion = torch.stack([self._champion[row] for row in rows])
+        weights = self._weights[list(rows)]
+        return dpo_loss(chosen - champion[:, 0], other - champion[:, 1], beta=self._config.beta, weights=weights)
+
+    def _margins(self, rows: Sequence[int]) -> dict[int, Tensor]:
+        """The champion's log-probabilities of the target and of what was corrected, [2] for each row."""
+        prompts = [self._prompts[row] for row in rows]
+        right = _log_probs(self._causal, prompts, [self._completions[row] for row in rows])
+        wrong = _log_probs(self._causal, prompts, [self._rejected[row] for row in rows])
+        return dict(zip(rows, torch.stack([right, wrong], -1), strict=True))
+
+    def _likeliest(self, rows: Sequence[int]) -> dict[int, Likely]:
+        """What the champion would say at each place of the targets."""
+        found: dict[int, Likely] = {}
+        with torch.inference_mode():
+            for batch in by_length([self._completions[row] for row in rows], BATCH):
+                some = [rows[index] for index in batch]
+                found.update(zip(some, likeliest(*self._logits(some)), strict=True))
+        return found
+
+
+def _tokens(causal: Causal, inputs: Sequence[str], targets: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
+    return causal.prompts(inputs), causal.completions([tidy(target) for target in targets])
+
+
+def _corrected(example: Example) -> bool:
+    """Whether the champion's output is known, and another one."""
+    return example.rejected is not None and not same_output(example.rejected, example.target)
+
+
+def _log_probs(causal: Causal, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> Tensor:
+    """Log p of each completion under the active adapter, [rows], without gradients."""
+    found = torch.empty(len(prompts))
+    with torch.inference_mode():
+        for rows in by_length([[*one, *other] for one, other in zip(prompts, completions, strict=True)], BATCH):
+            logits, labels = causal.logits([prompts[row] for row in rows], [completions[row] for row in rows])
+            found[rows] = sequence_log_probs(logits, labels)
+    return found
