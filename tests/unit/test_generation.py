@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import torch
 
+from schemas.events import ModelStateChanged
+from services.evaluator.evidence import Row
+from services.evaluator.scoring import Scorer
+from services.predictor.serving import Serving
 from services.trainer.increment import train
 from services.trainer.snapshot import Lesson, Snapshot
+from shared.artifacts import ArtifactStore
 from shared.errors import ArtifactError
 from shared.lm.generation import Generation
 from shared.lm.task import CANDIDATE, Example
@@ -94,6 +101,33 @@ def test_an_increment_learns_what_is_new_and_keeps_what_it_knew(
     assert outputs(task, champion, [NEW[0]]) != [NEW[1]]
     after = made(task, tmp_path, [NEW], ROWS, champion, QUICK.model_copy(update={"max_epochs": 12}), SAID)
     assert outputs(task, after, [NEW[0], *TEXTS]) == [NEW[1], *TARGETS]
+
+
+def test_it_is_served_and_judged_as_any_task(champion: Path, tmp_path: Path) -> None:
+    store = ArtifactStore(f"file://{tmp_path}")
+    store.put(
+        "versions/v0", Path(shutil.copytree(champion, tmp_path / "files")), {"version": "v0", "new": [], "replay": []}
+    )
+    state = ModelStateChanged(
+        event_id="s-1",
+        occurred_at=datetime.now(UTC),
+        source="evaluator",
+        model="extract",
+        alias="champion",
+        task="generation",
+        base=BASE,
+        version="v0",
+        manifest_sha256=store.digest("versions/v0") or "",
+        decision="d-1",
+        reason="a test decided",
+    )
+    serving, scorer = Serving(store), Scorer(store)
+    assert serving.serve(state)
+    [answer] = serving.answer("extract", TEXTS[:1], top_k=5)
+    assert (answer.version, answer.output, answer.scores) == ("v0", TARGETS[0], ())
+    scorer.load(state)
+    rows = [Row(str(number), text, TARGETS[0], None) for number, text in enumerate(TEXTS)]
+    assert scorer.right("v0", rows) == (True, False, False, False)
 
 
 def margin(task: Generation, champion: Path, config: Training) -> float:
