@@ -31,12 +31,13 @@ Weights = dict[str, Tensor]
 class Adapted:
     """One base model in memory and the adapters on it, by name. Not thread-safe: one thread computes."""
 
-    def __init__(self, base: str, architecture: Any) -> None:
+    def __init__(self, base: str, architecture: Any, **options: Any) -> None:
         """Load the base, frozen; choose bfloat16 where a probe shows that it pays.
 
         Args:
             base: its name, see `shared.lm.bases`.
             architecture: which of its shapes to load: transformers' `AutoModel` or one of its kin.
+            options: what else its `from_pretrained` is told.
 
         Raises:
             ArtifactError, ConfigError: see `shared.lm.bases.locate`.
@@ -46,7 +47,8 @@ class Adapted:
         path = locate(base)
         self.base = base
         self._tokenizer: Any = AutoTokenizer.from_pretrained(path)
-        self._model: Any = architecture.from_pretrained(path, dtype=torch.float32).requires_grad_(False).eval()
+        model: Any = architecture.from_pretrained(path, dtype=torch.float32, **options)
+        self._model: Any = model.requires_grad_(False).eval()
         self.width: int = self._model.config.hidden_size
         self.depth: int = 1 + max(
             int(found[1]) for name, _ in self._model.named_modules() if (found := _LAYER.search(name + "."))

@@ -21,6 +21,7 @@ from shared.lm.stack import Stack
 
 MAX_TOKENS = 128  # MiniLM was trained on 128; longer inputs are cut, as sentence-transformers does
 EMBED_BATCH = 64  # on two cores throughput is flat from 32 to 128; 64 keeps a swap's wait short
+ATTENTION = "eager"  # torch's fused attention takes half of a training step on the CPU: its backward pass is slow there
 HALFWAY_BYTES = 2**30  # of what is kept of all texts of one increment
 
 Inputs = Sequence[list[int] | Tensor]  # token ids of each text, or what `Encoder.halfway` made of them
@@ -35,7 +36,7 @@ class Encoder(Adapted):
         Raises:
             ArtifactError, ConfigError: see `shared.lm.bases.locate`.
         """
-        super().__init__(base, AutoModel)
+        super().__init__(base, AutoModel, attn_implementation=ATTENTION)
         self._stack = _stack(self._model)
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
