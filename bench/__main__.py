@@ -1,4 +1,7 @@
-"""Run a bench: python -m bench NAME [--quick] [--json FILE]. Ends with 1 when a bar does not hold."""
+"""Run a bench: python -m bench NAME [--quick] [--json FILE]. Ends with 1 when a bar does not hold.
+
+A bench may ask for more: `options` in its module adds to its command line, and `measure` gets what was said by name.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import argparse
 import pkgutil
 import sys
 import time
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -21,7 +25,8 @@ from shared.errors import LearnbackError
 def main(arguments: list[str]) -> int:
     """Measure, show the table, write the JSON."""
     found = benches()
-    given = _parse(arguments, sorted(found))
+    given = vars(parser(found).parse_args(arguments))
+    name, quick, file = (given.pop(one) for one in ("name", "quick", "json"))
     console, started = Console(stderr=True, highlight=False), time.monotonic()
 
     def tell(line: str) -> None:
@@ -29,14 +34,14 @@ def main(arguments: list[str]) -> int:
 
     try:
         with ending():
-            figures = found[given.name].measure(given.quick, tell)
+            figures = found[name].measure(quick, tell, **given)
     except LearnbackError as error:
         console.print(str(error), markup=False)
         return 2
-    report = Report(given.name, " ".join(["python -m bench", *arguments]), figures)
+    report = Report(name, " ".join(["python -m bench", *arguments]), figures)
     Console(width=max(120, Console().width)).print(report.table())
-    if given.json:
-        report.write(given.json)
+    if file:
+        report.write(file)
     return 0 if report.holds else 1
 
 
@@ -47,12 +52,18 @@ def benches() -> dict[str, ModuleType]:
     return {name: module for name, module in modules.items() if hasattr(module, "measure")}
 
 
-def _parse(arguments: list[str], names: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m bench", description="Measure a published figure again.")
-    parser.add_argument("name", choices=names)
-    parser.add_argument("--quick", action="store_true", help="the same on less data, in at most 3 minutes")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
-    return parser.parse_args(arguments)
+def parser(found: Mapping[str, ModuleType]) -> argparse.ArgumentParser:
+    """The command line: what all benches can be asked, and what each alone."""
+    whole = argparse.ArgumentParser("python -m bench", description="Measure a published figure again.")
+    names = whole.add_subparsers(dest="name", required=True, metavar="NAME")
+    for name in sorted(found):
+        about = (found[name].__doc__ or "").partition("\n")[0]
+        one = names.add_parser(name, help=about, description=about)
+        one.add_argument("--quick", action="store_true", help="the same on less data, in at most 3 minutes")
+        one.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+        if hasattr(found[name], "options"):
+            found[name].options(one)
+    return whole
 
 
 if __name__ == "__main__":

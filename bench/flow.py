@@ -101,6 +101,18 @@ class Flow:
     def __post_init__(self) -> None:
         self.producer = Producer({"bootstrap.servers": self.bus.servers, "acks": "all", "linger.ms": 5})
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """What tells a service of this bus, database and folder."""
+        return {
+            "LEARNBACK_KAFKA_BOOTSTRAP_SERVERS": self.bus.servers,
+            "LEARNBACK_TOPIC_PREFIX": self.bus.prefix,
+            "LEARNBACK_DATABASE_URL": self.database_url,
+            "LEARNBACK_ARTIFACTS_URL": f"file://{self.folder}/artifacts",
+            "LEARNBACK_POLICY_FILE": f"{self.folder}/learnback.toml",
+            "LEARNBACK_INSTANCE": "bench",
+        }
+
     def fill(self, events: Iterable[Event]) -> None:
         """Put events on their topics; they are the broker's when this returns.
 
@@ -132,15 +144,7 @@ class Flow:
         """Run `python -m services.recorder` on this bus and database."""
         self.folder.mkdir(parents=True, exist_ok=True)
         port, log = free_port(), self.folder / "recorder.log"
-        variables = {
-            "LEARNBACK_KAFKA_BOOTSTRAP_SERVERS": self.bus.servers,
-            "LEARNBACK_TOPIC_PREFIX": self.bus.prefix,
-            "LEARNBACK_DATABASE_URL": self.database_url,
-            "LEARNBACK_ARTIFACTS_URL": f"file://{self.folder}/artifacts",
-            "LEARNBACK_POLICY_FILE": f"{self.folder}/learnback.toml",
-            "LEARNBACK_RECORDER_PORT": str(port),
-            "LEARNBACK_INSTANCE": "bench",
-        }
+        variables = self.variables | {"LEARNBACK_RECORDER_PORT": str(port)}
         engine = open_database(self.database_url)
         topics = frozenset((self.bus.name(PREDICTIONS), self.bus.name(FEEDBACK)))
         try:

@@ -12,6 +12,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 import urllib.parse
 import urllib.request
@@ -56,8 +57,8 @@ class Peer(Protocol):
         """How much feedback is stored."""
 
 
-def environment(package: str, tell: Tell) -> Path:
-    """The folder of a virtual environment with the package, made once.
+def environment(package: str, tell: Tell, borrowed: Sequence[str] = ()) -> Path:
+    """The folder of a virtual environment with the package, made once; what is borrowed comes from ours.
 
     Raises:
         UnavailableError: it cannot be installed here.
@@ -67,16 +68,21 @@ def environment(package: str, tell: Tell) -> Path:
         return folder
     uv = shutil.which("uv") or str(Path(sys.executable).parent / "uv")
     tell(f"installing {package} into {folder}, this one time")
-    steps = (
-        [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
-        [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(folder / "bin" / "python"), package],
-    )
+    python = folder / "bin" / "python"
+    install = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python)]
+    steps: list[tuple[list[str], str]] = [
+        ([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)], ""),
+        ([*install, "--override", "-", package], "".join(f"{one}; python_version < '3'\n" for one in borrowed)),
+    ]
     try:
-        for step in steps:
-            subprocess.run(step, check=True, capture_output=True, text=True, timeout=INSTALL_S)
+        for step, listed in steps:
+            subprocess.run(step, check=True, capture_output=True, text=True, timeout=INSTALL_S, input=listed)
     except (OSError, subprocess.SubprocessError) as error:
         said = str(getattr(error, "stderr", None) or error).strip().splitlines()[-1:]
         raise UnavailableError(f"{package} could not be installed: {' '.join(said)}") from error
+    if borrowed:  # a folder that a .pth file names is looked into last
+        site = sysconfig.get_path("purelib", vars={"base": str(folder)})
+        (Path(site) / "borrowed.pth").write_text(sysconfig.get_path("purelib"), "utf-8")
     (folder / "ready").touch()
     return folder
 
