@@ -21,12 +21,13 @@ from shared.errors import ArtifactError
 from shared.grading import same_output, tidy
 from shared.lm.adapters import Weights
 from shared.lm.batches import by_length
-from shared.lm.causal import BATCH, Causal
+from shared.lm.causal import Causal
 from shared.lm.losses import Likely, dpo_loss, kept_kl, likeliest, sequence_log_probs, sft_loss
 from shared.lm.task import CANDIDATE, Answer, Example
 from shared.policy import Training
 
 PROBE = ("warm up", "a longer text to warm up the kernels for the shapes that will come")
+SCORED = 8  # rows scored at once: each token has 49,152 logits, a fifth of a megabyte and as much again for its softmax
 NOTHING = " "  # what is served where a version says nothing: an output holds at least one character
 
 
@@ -180,7 +181,7 @@ class GenerationLearning:
         """What the champion would say at each place of the targets."""
         found: dict[int, Likely] = {}
         with torch.inference_mode():
-            for batch in by_length([self._completions[row] for row in rows], BATCH):
+            for batch in by_length([self._completions[row] for row in rows], SCORED):
                 some = [rows[index] for index in batch]
                 found.update(zip(some, likeliest(*self._logits(some)), strict=True))
         return found
@@ -199,7 +200,7 @@ def _log_probs(causal: Causal, prompts: Sequence[list[int]], completions: Sequen
     """Log p of each completion under the active adapter, [rows], without gradients."""
     found = torch.empty(len(prompts))
     with torch.inference_mode():
-        for rows in by_length([[*one, *other] for one, other in zip(prompts, completions, strict=True)], BATCH):
+        for rows in by_length([[*one, *other] for one, other in zip(prompts, completions, strict=True)], SCORED):
             logits, labels = causal.logits([prompts[row] for row in rows], [completions[row] for row in rows])
             found[rows] = sequence_log_probs(logits, labels)
     return found
