@@ -12,7 +12,10 @@ from pathlib import Path
 
 from bench.report import Figure, Tell
 
-TASKS = {"classification": "bench.learning.classification"}  # imported when asked for: it imports torch
+TASKS = {  # imported when asked for: they import torch
+    "classification": "bench.learning.classification",
+    "generation": "bench.learning.generation",
+}
 STREAMS = ("shuffled", "class-incremental")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from sqlalchemy import Engine, insert, update
 from sqlmodel import Session, SQLModel, col
@@ -30,6 +31,16 @@ _START = datetime(2026, 1, 1, tzinfo=UTC)
 _DIGEST = "0" * 64
 
 
+class Kind(NamedTuple):
+    """What a model does, and on which base."""
+
+    task: Literal["classification", "generation"]
+    base: str
+
+
+CLASSIFIER = Kind("classification", BASE)
+
+
 @dataclass
 class Line:
     """A model, and what it has learned so far."""
@@ -38,6 +49,7 @@ class Line:
     task: Task
     config: Training = field(default_factory=Training)
     replays: bool = True
+    kind: Kind = CLASSIFIER
     engine: Engine = field(init=False)
     champion: ModelStateChanged | None = None
     labels: tuple[str, ...] = ()
@@ -49,7 +61,7 @@ class Line:
         self.engine = open_database(f"sqlite:///{self.folder / 'learnback.db'}")
         SQLModel.metadata.create_all(self.engine)
         with Session(self.engine) as session:
-            session.add(ModelRow(name=MODEL, task="classification", base=BASE, added_at=_START))
+            session.add(ModelRow(name=MODEL, **self.kind._asdict(), added_at=_START))
             session.commit()
 
     @property
@@ -95,8 +107,8 @@ class Line:
             source="bench",
             model=MODEL,
             alias="champion",
-            task="classification",
-            base=BASE,
+            task=snapshot.task,
+            base=snapshot.base,
             version=snapshot.version,
             previous=snapshot.parent,
             manifest_sha256=_DIGEST,
@@ -113,7 +125,7 @@ class Line:
     def _request(self) -> TrainingRequested:
         self._asked += 1
         name = f"request-{self._asked}"
-        card = ModelCard(task="classification", base=BASE, examples=Dataset(uri="bench", sha256=_DIGEST, rows=1))
+        card = ModelCard(**self.kind._asdict(), examples=Dataset(uri="bench", sha256=_DIGEST, rows=1))
         request = TrainingRequested(
             event_id=name,
             occurred_at=_START,
@@ -157,23 +169,30 @@ class Line:
         }
 
 
-def joint(task: Task, rows: Sequence[Row], config: Training, output: Path) -> int:
+def joint(task: Task, rows: Sequence[Row], config: Training, output: Path, kind: Kind = CLASSIFIER) -> int:
     """A first version from all rows at once, what training anew is with our own trainer; how many rows it passed."""
     lessons = {
         example_id(MODEL, row.text): Lesson(id=example_id(MODEL, row.text), target=row.label, weight=1.0)
         for row in rows
     }
     texts = {example_id(MODEL, row.text): row.text for row in rows}
-    return anew(task, tuple(lessons.values()), texts, config, output)
+    return anew(task, tuple(lessons.values()), texts, config, output, kind)
 
 
-def anew(task: Task, lessons: tuple[Lesson, ...], texts: Mapping[str, str], config: Training, output: Path) -> int:
+def anew(
+    task: Task,
+    lessons: tuple[Lesson, ...],
+    texts: Mapping[str, str],
+    config: Training,
+    output: Path,
+    kind: Kind = CLASSIFIER,
+) -> int:
     """A first version from these lessons; how many rows were passed, each as often as it was learned from."""
     snapshot = Snapshot(
         request_id="anew",
         model=MODEL,
-        task="classification",
-        base=BASE,
+        task=kind.task,
+        base=kind.base,
         parent=None,
         parent_manifest=None,
         new=lessons,

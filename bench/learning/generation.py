@@ -1,0 +1,174 @@
+"""Generation: snips texts to JSON in increments, beside training anew on everything after each of them.
+
+The lessons are corrections: a text, and the JSON with intent and slots that is right. Exact match is of what a version
+writes, decoded greedily, by value of the JSON (`shared.grading`). Perplexity is of plain sentences that are no task at
+all, before and after: what an increment must not unlearn.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import mean
+
+from bench.learning import course
+from bench.learning.jobs import Clock, workers
+from bench.learning.line import Kind, Line, joint
+from bench.learning.outcomes import JOINT, NAIVE, OURS
+from bench.report import Figure, Tell, at_least, at_most
+from cli.examples import read_rows
+from shared.datasets import Row
+from shared.errors import BadInputError
+from shared.grading import rouge_l, same_output, tidy
+from shared.lm.generation import Generation
+from shared.policy import Training
+
+WRITER = Kind("generation", "SmolLM2-135M-Instruct")
+DATA = course.DATA.parent / "snips"
+VERSION = "asked"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is learned and asked."""
+
+    corrections: int
+    increments: int
+    tests: int
+    plain: int
+    seeds: int
+    config: Training
+    data: Path = DATA
+
+
+CONFIG = Training(seed_epochs=3, max_epochs=2, batch_size=16, min_replay=48)
+WHOLE = Plan(corrections=1000, increments=8, tests=200, plain=200, seeds=1, config=CONFIG)
+QUICK = Plan(corrections=96, increments=3, tests=24, plain=40, seeds=1, config=CONFIG)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a way came to."""
+
+    cpu_s: float
+    exact: float
+    rouge: float
+    perplexity: float
+
+    def __str__(self) -> str:
+        """For who waits."""
+        return f"{self.exact:.1f} % exact after {self.cpu_s:.0f} s of CPU, perplexity {self.perplexity:.2f}"
+
+
+def measure(quick: bool, tell: Tell, stream: str | None, data: Path | None) -> list[Figure]:
+    """All figures; there is one order of the lessons, so no stream to ask for.
+
+    Raises:
+        BadInputError: a stream was asked for, or the data is not there.
+    """
+    if stream:
+        raise BadInputError("no_stream", "Generation has one order of its lessons: leave out --stream.", "stream")
+    plan = replace(QUICK if quick else WHOLE, data=data or DATA)
+    with workers() as pool:
+        runs = [
+            {way: pool.submit(go_through, way, seed, plan) for way in (JOINT, OURS, NAIVE)}
+            for seed in range(plan.seeds)
+        ]
+        for run in runs:
+            for way, one in run.items():
+                one.add_done_callback(partial(_told, tell, way))
+        found = [{way: one.result() for way, one in run.items()} for run in runs]
+        untaught = pool.submit(from_base, plan).result()
+    return figures(found, untaught)
+
+
+def _told(tell: Tell, way: str, done: Future[Written]) -> None:
+    tell(f"{way}: {'stopped' if done.cancelled() else done.exception() or done.result()}")
+
+
+def figures(runs: Sequence[dict[str, Written]], untaught: Written) -> list[Figure]:
+    """The table's lines, means over seeds."""
+
+    def line(name: str, what: str, unit: str) -> Figure:
+        values = {way: [getattr(run[way], what) for run in runs] for way in (OURS, JOINT, NAIVE)}
+        peers = {way: mean(some) for way, some in values.items() if way != OURS} | {"the base": getattr(untaught, what)}
+        return Figure(name, mean(values[OURS]), unit, None, (min(values[OURS]), max(values[OURS])), peers)
+
+    exact = [100 * run[OURS].exact / max(1e-9, run[JOINT].exact) for run in runs]
+    share = [100 * run[OURS].cpu_s / run[JOINT].cpu_s for run in runs]
+    worse = [100 * (run[OURS].perplexity / untaught.perplexity - 1) for run in runs]
+    return [
+        line("snips to JSON: exact match", "exact", "%"),
+        Figure(f"… of that of {JOINT}", mean(exact), "%", at_least(95.0), (min(exact), max(exact))),
+        line("… ROUGE-L", "rouge", "%"),
+        line("… CPU time of all increments", "cpu_s", "s"),
+        Figure(f"… of that of {JOINT}", mean(share), "%", at_most(40.0), (min(share), max(share))),
+        line("perplexity of plain English", "perplexity", ""),
+        Figure("… worse than the base", mean(worse), "%", at_most(5.0), (min(worse), max(worse))),
+    ]
+
+
+def go_through(way: str, seed: int, plan: Plan) -> Written:
+    """Learn all corrections in one way, and write."""
+    chance = random.Random(seed)
+    rows, tests, plain = _data(plan, chance)
+    task, clock = Generation(WRITER.base), Clock()
+    with tempfile.TemporaryDirectory(prefix="learnback-bench-") as name:
+        line = Line(Path(name), task, plan.config, replays=way == OURS, kind=WRITER)
+        for number in range(plan.increments):
+            known = rows[: (number + 1) * plan.corrections // plan.increments]
+            files = Path(name) / f"anew-{number}"
+            if way == JOINT:
+                with clock.running():
+                    joint(task, known, plan.config, files, kind=WRITER)
+            else:
+                line.give(known[number * plan.corrections // plan.increments :])
+                with clock.running():
+                    line.learn()
+                files = line.files
+        return written(task, files, clock.seconds, tests, plain)
+
+
+def from_base(plan: Plan) -> Written:
+    """What the base does untaught: an adapter that changes nothing."""
+    _, tests, plain = _data(plan, random.Random(0))
+    task = Generation(WRITER.base)
+    with tempfile.TemporaryDirectory(prefix="learnback-bench-") as name:
+        task.causal.create("fresh", 1, 1)
+        task.causal.save("fresh", task.causal.weights("fresh"), Path(name))
+        task.causal.drop("fresh")
+        return written(task, Path(name), 0.0, tests, plain)
+
+
+def written(task: Generation, files: Path, cpu_s: float, tests: Sequence[Row], plain: Sequence[str]) -> Written:
+    """What a version writes for the tests, and what it makes of plain sentences."""
+    task.load(VERSION, files)
+    answers = [answer.output for answer in task.answer(VERSION, [row.text for row in tests])]
+    pairs = [(answer, row.label) for answer, row in zip(answers, tests, strict=True)]
+    return Written(
+        cpu_s,
+        100 * mean(same_output(*pair) for pair in pairs),
+        100 * mean(rouge_l(*pair) for pair in pairs),
+        task.causal.perplexity(plain, VERSION),
+    )
+
+
+def _data(plan: Plan, chance: random.Random) -> tuple[list[Row], list[Row], list[str]]:
+    """Corrections, tests, and the sentences of CLINC150 that are plain English here."""
+    if not plan.data.is_dir():
+        raise BadInputError("no_data", f"{plan.data} is missing: this bench reads snips there, train and test.jsonl.")
+    rows, tests = (_rows(plan.data / f"{name}.jsonl") for name in ("train", "test"))
+    plain = [row.text for row in read_rows(course.DATA / "test.jsonl")]
+    return chance.sample(rows, plan.corrections), chance.sample(tests, plan.tests), chance.sample(plain, plan.plain)
+
+
+def _rows(path: Path) -> list[Row]:
+    """A text and its JSON."""
+    found = map(json.loads, path.read_text("utf-8").splitlines())
+    return [Row(text=one["text"], label=tidy(json.dumps({"intent": one["intent"], **one["slots"]}))) for one in found]
