@@ -25,12 +25,11 @@ LIKELIEST = 32  # of 49,152 tokens: nearly all of what a model that knows its ta
 def sequence_log_probs(logits: Tensor, labels: Tensor) -> Tensor:
     """Each completion's log-probability, Σ_t log p(y_t | y_<t), summed over its tokens: [rows].
 
-    Only the completions' logits are widened and normalised, and log p = logit − logsumexp keeps them once for the
-    backward pass, where a log_softmax of all would keep a copy of the prompts' and the padding's too.
+    Only the completions' logits are widened and normalised, and kept once for the backward pass. Torch's fused cross
+    entropy takes half of the time that logit − logsumexp takes.
     """
     kept, targets = _completions(labels)
-    picked = _wide(logits[:, :-1][kept])
-    log_probs = picked.gather(-1, targets[kept].unsqueeze(-1)).squeeze(-1) - picked.logsumexp(-1)
+    log_probs = -functional.cross_entropy(_wide(logits[:, :-1][kept]), targets[kept], reduction="none")
     return log_probs.new_zeros(kept.shape).masked_scatter(kept, log_probs).sum(-1)
 
 
