@@ -10,7 +10,6 @@ from typing import Any, cast
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, DynamicCache
 
@@ -18,11 +17,11 @@ from shared.errors import ConfigError
 from shared.lm.adapters import Adapted
 from shared.lm.batches import by_length
 from shared.lm.loading import chats
-from shared.lm.losses import IGNORED
+from shared.lm.losses import IGNORED, sequence_log_probs
 
 MAX_PROMPT = 512  # tokens of an input: of a longer one the beginning is read, as the encoder does
 MAX_NEW = 256  # tokens of an output: a longer one is learned up to here, and is never given whole
-BATCH = 16  # the logits of so many rows of `MAX_NEW` tokens take 0.8 GB
+BATCH = 16  # so many rows of `MAX_NEW` tokens take 2 GB: logits, widened, and their logarithms
 SHORT = 128  # tokens of a row up to which attention keeps its weights: 0.9 GB for a batch of 16 in 30 layers
 TEXT = "\ue000"  # stands for the user's text while the chat template is read: a private character, in no template
 
@@ -78,14 +77,19 @@ class Causal(Adapted):
         It would if at each place of the completion, fed as if it had been said, the most likely token is the next one:
         so one forward pass tells, without decoding. A completion that was cut at `MAX_NEW` is never given.
         """
-        right = [False] * len(prompts)
+        return self.judged(prompts, completions, adapter)[1]
+
+    def judged(self, prompts: Tokens, completions: Tokens, adapter: str) -> tuple[Tensor, list[bool]]:
+        """In one pass, each completion's log p under an adapter [rows], and whether it is `forced`."""
+        log_probs, right = torch.empty(len(prompts)), [False] * len(prompts)
         with torch.inference_mode(), self.active(adapter):
             for rows in by_length([[*prompt, *said] for prompt, said in zip(prompts, completions, strict=True)], BATCH):
                 logits, labels = self.logits([prompts[row] for row in rows], [completions[row] for row in rows])
+                log_probs[rows] = sequence_log_probs(logits, labels)
                 best, target = logits[:, :-1].argmax(-1), labels[:, 1:]
                 for row, same in zip(rows, ((best == target) | (target == IGNORED)).all(-1).tolist(), strict=True):
                     right[row] = same and completions[row][-1] == self._end
-        return right
+        return log_probs, right
 
     def generate(self, texts: Sequence[str], adapter: str, max_new: int = MAX_NEW) -> list[str]:
         """What an adapter answers to each text: greedily, until it ends its turn or has said `max_new` tokens."""
@@ -98,18 +102,10 @@ class Causal(Adapted):
         return answers
 
     def perplexity(self, texts: Sequence[str], adapter: str) -> float:
-        """The exponential of the mean −log p(token | those before it in its text), over texts of two tokens or more."""
-        rows = [tokens[:MAX_PROMPT] for tokens in self._tokens(texts) if len(tokens) > 1]
-        total = 0.0
-        with torch.inference_mode(), self.active(adapter):
-            for batch in by_length(rows, BATCH // 2):
-                logits, labels = self.logits([rows[row][:1] for row in batch], [rows[row][1:] for row in batch])
-                total += float(
-                    functional.cross_entropy(
-                        logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), reduction="sum"
-                    )
-                )
-        return math.exp(total / sum(len(row) - 1 for row in rows))
+        """The exponential of the mean −log p(token | those before it), over the first `MAX_NEW` tokens of texts."""
+        rows = [tokens[:MAX_NEW] for tokens in self._tokens(texts) if len(tokens) > 1]
+        log_probs, _ = self.judged([row[:1] for row in rows], [row[1:] for row in rows], adapter)
+        return math.exp(-float(log_probs.sum()) / sum(len(row) - 1 for row in rows))
 
     def _run(self, prefix: list[int], rows: Tokens) -> Tensor:
         """The last hidden states [rows, longest, width] of rows that all follow the same prefix.

@@ -142,10 +142,9 @@ class GenerationLearning:
         """Weighted loss in nats per token, each row by its own mean, and weighted share that would be said exactly."""
         prompts, completions = ([kind[row] for row in rows] for kind in (self._prompts, self._completions))
         share = self._weights[list(rows)] / self._weights[list(rows)].sum()
-        with self._causal.active(CANDIDATE):
-            means = _log_probs(self._causal, prompts, completions) / torch.tensor([*map(len, completions)])
-        right = torch.tensor(self._causal.forced(prompts, completions, CANDIDATE)).float()
-        return -(means * share).sum().item(), min(1.0, (right * share).sum().item())
+        log_probs, right = self._causal.judged(prompts, completions, CANDIDATE)
+        means = log_probs / torch.tensor([*map(len, completions)])
+        return -(means * share).sum().item(), min(1.0, (torch.tensor(right).float() * share).sum().item())
 
     def state(self) -> Weights:
         """The adapter's tensors by peft's names."""
