@@ -15,7 +15,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo [DATA=folder] [REPORT=file] [SEED=0]   play the whole loop, print a report, open the board"
+	@echo "make demo [SCENARIO=extract] [DATA=folder] [REPORT=file] [SEED=0]   play the whole loop, report, open the board"
 	@echo "make local     run everything in .learnback/ until Ctrl-C"
 	@echo "make test      all tests        make check   format, lint, types, layers"
 	@echo "make bench NAME=ingest [QUICK=1] [REPORT=file]   measure a published figure again"
@@ -26,7 +26,7 @@ help:
 setup: .venv/.ready
 
 demo: setup
-	@$(BIN)/python -m local.demo $(if $(DATA),--data "$(DATA)") $(if $(REPORT),--report "$(REPORT)") $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m local.demo $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(DATA),--data "$(DATA)") $(if $(REPORT),--report "$(REPORT)") $(if $(SEED),--seed $(SEED))
 
 local: setup
 	@$(BIN)/python -m local.up

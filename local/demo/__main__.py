@@ -1,4 +1,4 @@
-"""Play the whole loop on this machine. Run as: python -m local.demo [--data FOLDER] [--report FILE] [--seed N]."""
+"""Play the whole loop on this machine. Run as: python -m local.demo [--scenario NAME] [--data FOLDER] [--seed N]."""
 
 from __future__ import annotations
 
@@ -11,36 +11,46 @@ from rich.console import Console
 
 from local.demo.play import Play, play
 from local.demo.report import make_room
-from local.demo.story import HELP_DESK, read_story
+from local.demo.scenarios import SCENARIOS
+from local.demo.story import read_story
 from local.holds import clear
 from local.layout import Ports, run_folder
 from local.supervise import Stack, running
-from shared.errors import FatalError, LearnbackError
+from shared.errors import BadInputError, FatalError, LearnbackError
 from shared.settings import load
 
 FOLDER = Path(".learnback/demo")
-POLICY = Path(__file__).parent / "learnback.toml"
+PLAYED = "What is played: labels for help-desk questions, or letters to JSON."
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--data", type=click.Path(path_type=Path), default=HELP_DESK, help="Folder with train and test.jsonl.")
+@click.option("--scenario", "name", type=click.Choice([*SCENARIOS]), default="intent", show_default=True, help=PLAYED)
+@click.option("--data", type=click.Path(path_type=Path), help="Folder with train and test.jsonl; one of ours without.")
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Also write the report here, as JSON.")
 @click.option("--seed", default=0, show_default=True, help="Of everything that the users draw.")
-@click.option("--predictions", default=10_000, show_default=True, type=click.IntRange(2_000), help="Asked in all.")
-@click.option("--rate", default=31.0, show_default=True, type=click.FloatRange(1), help="Asked a second, at the most.")
-def main(data: Path, report: Path | None, seed: int, predictions: int, rate: float) -> None:
+@click.option("--predictions", type=click.IntRange(1), help="Asked in all; the scenario's number without.")
+@click.option("--rate", type=click.FloatRange(0.1), help="Asked a second, at the most; the scenario's without.")
+def main(
+    name: str, data: Path | None, report: Path | None, seed: int, predictions: int | None, rate: float | None
+) -> None:
     """Simulated users ask and say what they think; the loop does the rest by itself."""
     console = Console()
     try:
         run, ports = run_folder(FOLDER), load(Ports)
         if report:
             make_room(report)
-        story = read_story(data, predictions, seed)
+        scenario = SCENARIOS[name]
+        asked = predictions or scenario.predictions
+        if asked < scenario.fewest:
+            raise BadInputError(
+                "too_few", f"The demo compares both ends: ask at least {scenario.fewest:,} predictions."
+            )
+        story = read_story(data or scenario.data, asked, seed, scenario)
         clear(run)
-        with running(run, ports, {"LEARNBACK_POLICY_FILE": str(POLICY.absolute())}) as stack:
+        with running(run, ports, {"LEARNBACK_POLICY_FILE": str(scenario.policy.absolute())}) as stack:
             stack.wait_ready()
             console.print(f"\nboard  {ports.url('board')}\nlogs   {run.logs}\n", highlight=False)
-            result = play(Play(run, ports, POLICY, story, seed, rate), console)
+            result = play(Play(run, ports, story, seed, rate or scenario.rate), console)
             console.print(result.table())
             if report:
                 result.write(report)

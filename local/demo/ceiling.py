@@ -15,11 +15,13 @@ from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from local.layout import threads
+from schemas.events import Task
 from services.trainer.increment import train
 from services.trainer.reports import Progress
 from services.trainer.snapshot import Lesson, Snapshot
 from shared.artifacts import ArtifactStore
 from shared.datasets import Row
+from shared.grading import same_output
 from shared.lm import loading
 from shared.policy import Training
 from shared.tables import Example
@@ -47,13 +49,13 @@ def lessons_of(engine: Engine, model: str, before: Sequence[Row], test: Sequence
 
 
 def joint_accuracy(
-    base: str, taught: Lessons, test: Sequence[Row], config: Training, show: Callable[[Progress], None]
+    task: Task, base: str, taught: Lessons, test: Sequence[Row], config: Training, show: Callable[[Progress], None]
 ) -> float:
     """Accuracy on the test of one LoRA trained on everything at once, as a model's first version is."""
     snapshot = Snapshot(
         request_id="ceiling",
         model="ceiling",
-        task="classification",
+        task=task,
         base=base,
         parent=None,
         parent_manifest=None,
@@ -62,17 +64,19 @@ def joint_accuracy(
         config=config,
     )
     with tempfile.TemporaryDirectory() as folder:
-        train(loading.task(snapshot.task, base, threads()), None, snapshot, taught.texts, show, Path(folder))
-        return _accuracy(base, Path(folder), test)
+        train(loading.task(task, base, threads()), None, snapshot, taught.texts, show, Path(folder))
+        return _accuracy(task, base, Path(folder), test)
 
 
-def version_accuracy(base: str, artifacts: ArtifactStore, version: str, test: Sequence[Row]) -> float:
+def version_accuracy(task: Task, base: str, artifacts: ArtifactStore, version: str, test: Sequence[Row]) -> float:
     """Accuracy on the test of a version from the artifact store."""
     folder, _ = artifacts.get(f"versions/{version}")
-    return _accuracy(base, folder, test)
+    return _accuracy(task, base, folder, test)
 
 
-def _accuracy(base: str, folder: Path, test: Sequence[Row]) -> float:
-    task = loading.task("classification", base, threads())
-    task.load("asked", folder)
-    return sum(task.right("asked", [row.text for row in test], [row.label for row in test])) / len(test)
+def _accuracy(task: Task, base: str, folder: Path, test: Sequence[Row]) -> float:
+    """The share of the test that files of a version answer rightly, each text as it is served."""
+    made = loading.task(task, base, threads())
+    made.load("asked", folder)
+    answers = made.answer("asked", [row.text for row in test])
+    return sum(same_output(answer.output, row.label) for answer, row in zip(answers, test, strict=True)) / len(test)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 from learnback import AsyncClient
@@ -17,6 +16,7 @@ from sqlalchemy import Engine
 
 from cli.progress import LiveBar, describe_steps
 from local.demo.report import Report
+from local.demo.scenarios import INTENT
 from local.demo.stored import labels_of, training_speed, wait_stored
 from local.demo.story import Story, write_rows
 from local.demo.users import Traffic, Users
@@ -29,11 +29,10 @@ from shared.identity import Keyring, read_secret
 from shared.policy import read_policy
 from shared.tables import open_database
 
-MODEL, BASE = "demo", "all-MiniLM-L6-v2"
-LAST = 1000  # predictions at either end that the report compares
+MODEL, BASE = "demo", INTENT.base
 STORED_S = 60.0
 SERVED_S = 30.0
-RECENT, SHOW_EVERY, LINE_EVERY_S = 500, 20, 10.0
+LINE_EVERY_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,6 @@ class Play:
 
     run: RunFolder
     ports: Ports
-    policy: Path
     story: Story
     seed: int
     rate: float
@@ -69,9 +67,10 @@ def add_model(run: RunFolder, ports: Ports, model: str, story: Story, key: str) 
         FatalError: it does not come to serve.
     """
     examples, anchor = run.root / f"{model}-examples.jsonl", run.root / f"{model}-anchor.jsonl"
-    write_rows(examples, story.seeds)
-    write_rows(anchor, story.anchor)
-    command = [sys.executable, "-m", "cli", "models", "add", model, "--task", "classification", "--base", BASE]
+    task = story.scenario.task
+    write_rows(examples, story.seeds, task)
+    write_rows(anchor, story.anchor, task)
+    command = [sys.executable, "-m", "cli", "models", "add", model, "--task", task, "--base", story.scenario.base]
     command += ["--examples", str(examples), "--anchor", str(anchor)]
     command += ["--collector", ports.url("collector"), "--key-file", str(run.board_key_file)]
     if subprocess.run(command, env={**os.environ, **environment(run, ports)}).returncode:
@@ -89,24 +88,26 @@ def add_model(run: RunFolder, ports: Ports, model: str, story: Story, key: str) 
 
 async def _ask(demo: Play, key: str, console: Console) -> Traffic:
     ports = demo.ports
-    total = len(demo.story.stream)
+    total, recent = len(demo.story.stream), demo.story.scenario.last // 2
+    every = max(1, demo.story.scenario.last // 50)  # what is shown has to be counted
     with LiveBar("users", console, line_every_s=LINE_EVERY_S) as bar:
 
         def show(traffic: Traffic) -> None:
-            if traffic.asked % SHOW_EVERY == 0:
-                bar.show(traffic.asked, total, _describe(traffic, total))
+            if traffic.asked % every == 0:
+                bar.show(traffic.asked, total, _describe(traffic, total, recent))
 
-        async with AsyncClient(ports.url("collector"), key, predictor_url=ports.url("predictor")) as client:
+        patience, predictor = demo.story.scenario.patience, ports.url("predictor")
+        async with AsyncClient(ports.url("collector"), key, predictor_url=predictor, timeout=patience) as client:
             users = Users(client, MODEL, demo.story, demo.seed, show)
             traffic = await users.play(demo.rate)
-        bar.show(total, total, _describe(traffic, total), is_news=True)
+        bar.show(total, total, _describe(traffic, total, recent), is_news=True)
     return traffic
 
 
-def _describe(traffic: Traffic, total: int) -> str:
-    recent = traffic.accuracy(traffic.asked - RECENT, traffic.asked)
+def _describe(traffic: Traffic, total: int, recent: int) -> str:
+    right = traffic.accuracy(traffic.asked - recent, traffic.asked)
     return (
-        f"{traffic.asked:,} of {total:,} asked, {len(traffic.said):,} said something, {recent:.1%} of the last {RECENT}"
+        f"{traffic.asked:,} of {total:,} asked, {len(traffic.said):,} said something, {right:.1%} of the last {recent}"
         f" right, {len(traffic.versions) - 1} promotions"
     )
 
@@ -114,18 +115,20 @@ def _describe(traffic: Traffic, total: int) -> str:
 def _report(demo: Play, first: str, traffic: Traffic, engine: Engine, console: Console, start: float) -> Report:
     from local.demo.ceiling import joint_accuracy, lessons_of, version_accuracy  # it takes seconds to import torch
 
-    story, end = demo.story, len(traffic.answers)
+    story, played, end = demo.story, demo.story.scenario, len(traffic.answers)
+    last = played.last
     stored = wait_stored(engine, MODEL, traffic, STORED_S)
-    test = story.stream[-LAST:]
-    lessons = lessons_of(engine, MODEL, story.stream[:-LAST], test)
+    test = story.stream[-last:]
+    lessons = lessons_of(engine, MODEL, story.stream[:-last], test)
     with LiveBar(f"ceiling: one LoRA on all {len(lessons.lessons):,} lessons", console) as bar:
 
         def show(now: Progress) -> None:
             line = describe_steps(now.step, now.steps, now.loss, now.examples_per_s, now.seconds_left)
             bar.show(now.step, now.steps, line)
 
-        joint = joint_accuracy(BASE, lessons, test, read_policy(demo.policy).of(MODEL).training, show)
-    before = version_accuracy(BASE, ArtifactStore(f"file://{demo.run.artifacts}"), first, test)
+        config = read_policy(played.policy).of(MODEL).training
+        joint = joint_accuracy(played.task, played.base, lessons, test, config, show)
+    before = version_accuracy(played.task, played.base, ArtifactStore(f"file://{demo.run.artifacts}"), first, test)
     reached = velocity(engine, MODEL)
     return Report(
         dataset=story.dataset,
@@ -139,12 +142,13 @@ def _report(demo: Play, first: str, traffic: Traffic, engine: Engine, console: C
         promotions=reached.promotions,
         rejections=reached.rejections,
         inconclusive=reached.inconclusive,
-        accuracy_first_1000=traffic.accuracy(0, LAST),
-        accuracy_last_1000=traffic.accuracy(end - LAST, end),
-        accuracy_v0_last_1000=before,
+        compared=last,
+        accuracy_first=traffic.accuracy(0, last),
+        accuracy_last=traffic.accuracy(end - last, end),
+        accuracy_v0_last=before,
         accuracy_joint_ceiling=joint,
         labels_at_start=len(story.known),
-        labels_at_end=len(labels_of(engine, traffic.versions[-1])),
+        labels_at_end=len(labels_of(engine, traffic.versions[-1])) or len(story.labels),
         corrections_fixed=reached.fix_times.fixed,
         corrections_open=reached.fix_times.open,
         feedback_to_fix_p50_s=reached.fix_times.p50_s,

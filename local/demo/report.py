@@ -11,9 +11,10 @@ from rich.table import Table
 from shared.errors import FatalError
 
 TITLES = {
-    "accuracy_first_1000": "served accuracy, first 1,000",
-    "accuracy_last_1000": "served accuracy, last 1,000",
-    "accuracy_v0_last_1000": "… of the first version on the same texts",
+    "compared": "predictions compared at either end",
+    "accuracy_first": "served accuracy, first of them",
+    "accuracy_last": "served accuracy, last of them",
+    "accuracy_v0_last": "… of the first version on the same texts",
     "accuracy_joint_ceiling": "… of one LoRA trained at once on all lessons",
     "feedback_to_fix_p50_s": "feedback to fix, median",
     "feedback_to_fix_p95_s": "feedback to fix, 95th percentile",
@@ -38,9 +39,10 @@ class Report:
     promotions: int
     rejections: int
     inconclusive: int
-    accuracy_first_1000: float
-    accuracy_last_1000: float
-    accuracy_v0_last_1000: float
+    compared: int
+    accuracy_first: float
+    accuracy_last: float
+    accuracy_v0_last: float
     accuracy_joint_ceiling: float
     labels_at_start: int
     labels_at_end: int
@@ -76,7 +78,7 @@ class Report:
                 found.append(f"{count} {what}.")
         if not self.promotions:
             found.append("No candidate was promoted.")
-        if self.accuracy_last_1000 <= self.accuracy_v0_last_1000:
+        if self.accuracy_last <= self.accuracy_v0_last:
             found.append("The model that served at the end is no better than the first version.")
         return found
 

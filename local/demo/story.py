@@ -1,4 +1,4 @@
-"""The demo's story: a folder of labelled texts, cut into first examples, golden anchor and the users' stream."""
+"""The demo's story: a folder of texts and right outputs, cut into first examples, golden anchor, and what users ask."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
 
-from cli.examples import read_rows
+from cli.examples import FIELDS, read_rows
+from local.demo.scenarios import EXTRACT, INTENT, Scenario, kind_of
+from schemas.events import Task
 from shared.datasets import Row
 from shared.errors import BadInputError
 from shared.text import fingerprint, normalise
 
-HELP_DESK = Path(__file__).parent / "data"
-KNOWN_SHARE = 0.6  # labels that the first version learns; the others begin to arrive halfway
-SEEDS, ANCHORS = 10, 3  # texts a label
+HELP_DESK = INTENT.data
+KNOWN_SHARE = 0.6  # kinds of questions that the first version learns; the others begin to arrive halfway
+SEEDS, ANCHORS = 10, 3  # texts of a kind
+KINDS: dict[Task, str] = {"classification": "labels", "generation": "intents"}
+NAMES = {HELP_DESK: "help-desk", EXTRACT.data: "letters"}
 
 
 @dataclass(frozen=True)
 class Story:
-    """What happens in one demo."""
+    """What happens in one demo. `known` and `labels` are kinds of questions: labels, or the intents of outputs."""
 
     dataset: str
     seeds: tuple[Row, ...]
@@ -31,13 +35,14 @@ class Story:
     distinct: int
     known: tuple[str, ...]
     labels: tuple[str, ...]
+    scenario: Scenario = INTENT
 
     def labels_at(self, index: int) -> list[str]:
         """The labels that users know of when a question of the stream is asked."""
         return list(self.known if index < len(self.stream) // 2 else self.labels)
 
 
-def read_story(folder: Path, predictions: int, seed: int) -> Story:
+def read_story(folder: Path, predictions: int, seed: int, scenario: Scenario = INTENT) -> Story:
     """Cut a folder's `train.jsonl` and `test.jsonl` into a story of so many predictions.
 
     A folder with fewer texts than predictions has users who ask the same again, as real ones do; each round is in a
@@ -46,16 +51,16 @@ def read_story(folder: Path, predictions: int, seed: int) -> Story:
     Raises:
         BadInputError: a file is missing or wrong, or has too few texts for a label.
     """
-    chance = random.Random(seed)
+    chance, task = random.Random(seed), scenario.task
     by_label: defaultdict[str, list[Row]] = defaultdict(list)
     for name in ("train.jsonl", "test.jsonl"):
-        for row in read_rows(folder / name):
-            by_label[row.label].append(row)
+        for row in _read(folder / name, task):
+            by_label[kind_of(row, task)].append(row)
     few = min(by_label, key=lambda label: len(by_label[label]))
     if len(by_label) < 5 or len(by_label[few]) < 2 * (SEEDS + ANCHORS):
         raise BadInputError(
             "too_little_data",
-            f"{folder}: the demo needs at least 5 labels with {2 * (SEEDS + ANCHORS)} texts each; '{few}' has"
+            f"{folder}: the demo needs at least 5 {KINDS[task]} with {2 * (SEEDS + ANCHORS)} texts each; '{few}' has"
             f" {len(by_label[few])}.",
         )
     for label in sorted(by_label):
@@ -75,20 +80,37 @@ def read_story(folder: Path, predictions: int, seed: int) -> Story:
     second = list(islice(_rounds([*unseen, *new], chance), predictions - half))
     stream = (*first, *second)
     return Story(
-        folder.resolve().name if folder != HELP_DESK else "help-desk",
+        NAMES.get(folder, folder.resolve().name),
         seeds,
         anchor,
         stream,
         len({normalise(row.text) for row in stream}),
         tuple(known),
         tuple(labels),
+        scenario,
     )
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
+def _read(path: Path, task: Task) -> list[Row]:
+    """The rows of a file; those of SNIPS and its like have intent and slots beside the text, which are the output."""
+    try:
+        first = json.loads(path.read_bytes().partition(b"\n")[0])
+    except (OSError, ValueError):
+        first = {}
+    if task == "classification" or not {"intent", "slots"} <= set(first):
+        return read_rows(path, task)
+    rows = map(json.loads, path.read_text("utf-8").splitlines())
+    return [Row(text=row["text"], label=_json({name: row[name] for name in ("intent", "slots")})) for row in rows]
+
+
+def write_rows(path: Path, rows: Sequence[Row], task: Task = "classification") -> None:
     """Write rows as JSONL."""
-    lines = (json.dumps({"text": row.text, "label": row.label}, ensure_ascii=False) for row in rows)
+    lines = (_json({"text": row.text, FIELDS[task]: row.label}) for row in rows)
     path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+
+
+def _json(value: dict[str, object]) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _take(rows: list[Row], count: int, taken: set[str]) -> list[Row]:

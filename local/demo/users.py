@@ -7,17 +7,19 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from learnback import AsyncClient, LearnbackError, Prediction, Stats
 
+from local.demo.scenarios import INTENT, Scenario
 from local.demo.story import Story
 from shared.datasets import Row
+from shared.grading import same_output
 
 PEOPLE = 600  # with fewer of them the daily cap on what one user may teach would bind, as it should
-WRONG_SHARE = 0.03  # of all labels that users give
+WRONG_SHARE = 0.03  # of all right outputs that users give
 REPORTED_ERRORS, REPORTED_SUCCESSES = 0.6, 0.05  # of the answers that nobody asked about
 THINKS_S = (0.2, 2.0)  # from the answer to the feedback
-MOST_AT_ONCE = 64  # unanswered questions; a predictor that is slower than the users makes them wait
 DRAIN_S = 60.0
 
 
@@ -54,24 +56,29 @@ class Traffic:
         """The share of right answers among the questions from one to before another; no answer is not right."""
         part = slice(max(0, first), last)
         pairs = list(zip(self.answers[part], self.rows[part], strict=True))
-        return sum(answer is not None and answer.output == row.label for answer, row in pairs) / max(1, len(pairs))
+        right = sum(answer is not None and same_output(answer.output, row.label) for answer, row in pairs)
+        return right / max(1, len(pairs))
 
 
-def opinion(answer: Prediction, row: Row, labels: list[str], chance: random.Random) -> Saying | None:
-    """What a user who knows the right label says of an answer: always something when asked, else as they please."""
-    given = row.label
-    if chance.random() < WRONG_SHARE:
-        given = chance.choice([label for label in labels if label != row.label])
+def opinion(
+    answer: Prediction, row: Row, labels: list[str], chance: random.Random, scenario: Scenario = INTENT
+) -> Saying | None:
+    """What a user who knows the right output says of an answer: always something when asked, else as they please."""
+    given = scenario.mistake(row, labels, chance) if chance.random() < WRONG_SHARE else row.label
     if answer.solicit:
         return Saying(correction=given)
-    if answer.output == row.label:
+    if same_output(answer.output, row.label):
         return Saying(thumbs="up") if chance.random() < REPORTED_SUCCESSES else None
     if chance.random() >= REPORTED_ERRORS:
         return None
-    return Saying(correction=given) if chance.random() < 0.5 else Saying(thumbs="down")
+    return Saying(correction=given) if chance.random() < scenario.correct else Saying(thumbs="down")
 
 
 Opinion = Callable[[Prediction, Row, list[str], random.Random], Saying | None]
+
+
+def _of(scenario: Scenario) -> Opinion:
+    return partial(opinion, scenario=scenario)
 
 
 class Users:
@@ -84,13 +91,13 @@ class Users:
         story: Story,
         seed: int,
         show: Callable[[Traffic], None] = lambda _: None,
-        opinion: Opinion = opinion,
+        opinion: Opinion | None = None,
     ) -> None:
-        """`show` is told of the traffic after each answer; `opinion` is what users say of one."""
+        """`show` is told of the traffic after each answer; `opinion` is what users say, if not the scenario's."""
         self._client, self._model, self._story, self._seed = client, model, story, seed
-        self._show, self._opinion = show, opinion
+        self._show, self._opinion = show, opinion or _of(story.scenario)
         self._traffic = Traffic([None] * len(story.stream), story.stream)
-        self._room = asyncio.Semaphore(MOST_AT_ONCE)
+        self._room = asyncio.Semaphore(story.scenario.at_once)
 
     async def play(self, rate: float) -> Traffic:
         """Ask every question, `rate` of them a second at the most, and deliver all feedback."""

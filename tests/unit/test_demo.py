@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from dataclasses import asdict, replace
 from io import StringIO
 from pathlib import Path
@@ -14,8 +15,10 @@ from rich.console import Console
 
 from cli.examples import read_rows
 from local.demo.report import Report, make_room
+from local.demo.scenarios import EXTRACT, kind_of
 from local.demo.story import ANCHORS, HELP_DESK, SEEDS, read_story, write_rows
 from local.demo.users import Traffic, opinion
+from services.recorder.redaction import redact
 from shared.datasets import Row
 from shared.errors import BadInputError, FatalError
 from shared.text import fingerprint
@@ -24,8 +27,8 @@ LABELS = ["a", "b", "c", "d"]
 ANSWERS = 20_000
 REPORT = Report(
     dataset="set", predictions=8000, distinct_texts=8000, feedback_accepted=10, feedback_stored=10, lost=0,
-    duplicates=0, increments=5, promotions=3, rejections=1, inconclusive=1, accuracy_first_1000=0.9,
-    accuracy_last_1000=0.8, accuracy_v0_last_1000=0.4, accuracy_joint_ceiling=0.82, labels_at_start=90,
+    duplicates=0, increments=5, promotions=3, rejections=1, inconclusive=1, compared=1000, accuracy_first=0.9,
+    accuracy_last=0.8, accuracy_v0_last=0.4, accuracy_joint_ceiling=0.82, labels_at_start=90,
     labels_at_end=150, corrections_fixed=7, corrections_open=1, feedback_to_fix_p50_s=30.0, feedback_to_fix_p95_s=None,
     train_examples_per_s=200.0, swap_failed_requests=0, wall_s=470.0,
 )  # fmt: skip
@@ -73,6 +76,53 @@ def test_the_help_desk_set_is_large_and_nothing_is_in_it_twice() -> None:
     assert len(texts) >= 24
     assert min(map(len, texts.values())) >= 50
     assert sum(map(len, texts.values())) == len(rows)
+
+
+def test_the_letters_are_many_and_say_what_is_to_be_found_in_them() -> None:
+    rows = [row for part in ("train", "test") for row in read_rows(EXTRACT.data / f"{part}.jsonl", "generation")]
+    assert len({fingerprint(row.text) for row in rows}) == len(rows) == 750
+    assert set(Counter(kind_of(row, "generation") for row in rows).values()) == {75}
+    for row in rows:
+        said = json.loads(row.label)
+        assert said["slots"]
+        assert all(value in row.text for value in said["slots"].values())
+        assert redact(row.text) == row.text
+
+
+def test_a_story_of_letters_has_intents_for_labels() -> None:
+    story = read_story(EXTRACT.data, 600, 0, EXTRACT)
+    assert (len(story.known), len(story.labels), story.dataset) == (6, 10, "letters")
+    assert {kind_of(row, "generation") for row in (*story.seeds, *story.stream[:300])} == set(story.known)
+    assert {kind_of(row, "generation") for row in story.stream[300:]} == set(story.labels)
+
+
+def test_rows_with_intent_and_slots_are_letters_too(tmp_path: Path) -> None:
+    for name, numbers in (("train.jsonl", range(20)), ("test.jsonl", range(20, 40))):
+        said = [
+            {"text": f"{intent} {n}", "intent": intent, "slots": {"n": f"{n}"}} for intent in "abcde" for n in numbers
+        ]
+        (tmp_path / name).write_text("".join(f"{json.dumps(one)}\n" for one in said))
+    story = read_story(tmp_path, 100, 0, EXTRACT)
+    assert story.seeds[0].label == json.dumps(
+        {"intent": story.known[0], "slots": {"n": story.seeds[0].text.split()[1]}}
+    )
+    write_rows(tmp_path / "seeds.jsonl", story.seeds, "generation")
+    assert read_rows(tmp_path / "seeds.jsonl", "generation") == list(story.seeds)
+
+
+def test_who_knows_better_corrects_json_however_it_is_spelt() -> None:
+    right = Row(text="t", label='{"intent": "a", "slots": {}}')
+    chance, said = random.Random(0), Counter[str]()
+    for output in (right.label.replace(" ", ""), "nonsense"):
+        for _ in range(ANSWERS):
+            saying = opinion(answered(output, False), right, LABELS, chance, EXTRACT)
+            if saying is not None:
+                kind = "wrong" if saying.correction not in (None, right.label) else "right"
+                said[saying.thumbs or kind] += 1
+                assert saying.correction is None or json.loads(saying.correction)["slots"] == {}
+    assert said["up"] / ANSWERS == pytest.approx(0.05, abs=0.006)
+    assert said["down"] / ANSWERS == pytest.approx(0.12, abs=0.01)
+    assert said["wrong"] / (said["wrong"] + said["right"]) == pytest.approx(0.03, abs=0.01)
 
 
 def test_a_story_keeps_seeds_anchor_and_stream_apart() -> None:
@@ -125,7 +175,7 @@ def test_no_answer_is_a_failure_and_not_right() -> None:
 
 def test_the_report_tells_why_the_loop_did_not_close(tmp_path: Path) -> None:
     assert REPORT.failures() == []
-    broken = replace(REPORT, lost=2, duplicates=1, swap_failed_requests=3, promotions=0, accuracy_last_1000=0.4)
+    broken = replace(REPORT, lost=2, duplicates=1, swap_failed_requests=3, promotions=0, accuracy_last=0.4)
     assert len(broken.failures()) == 5
     make_room(tmp_path / "new" / "report.json")
     REPORT.write(tmp_path / "new" / "report.json")
