@@ -132,3 +132,23 @@ def test_a_longer_log_takes_no_more_work(monkeypatch: pytest.MonkeyPatch) -> Non
             spent.append(cost(session, look).instructions)
         assert (len(found.solicited), len(found.corrections)) == (10, 30)
     assert spent[1] < 1.2 * spent[0]
+
+
+def test_a_model_that_writes_text_is_judged_on_the_same_kinds_of_rows() -> None:
+    right, other = '{"intent": "track", "note": "' + "long " * 1000 + '"}', '{"intent": "cancel"}'
+    same = right.replace(": ", ":")
+    story = Database()
+    story.record(
+        added(story, [("where is it", right)], [("the golden one", other)], task="generation"),
+        *corrected("p", "lost it", right, solicit=True, output=other, score=None),
+        *corrected("q", "my money", right, output=other, score=None),
+        *corrected("r", "spelt anew", same, output=right, score=None),  # it says that the answer was right
+        served("s", "bad", other, score=None),
+        said("s", "down"),
+        served("t", "worse", other, score=None),
+        said("t", (right, other)),
+    )
+    found = gather(story.engine, MODEL, 3000, ())
+    assert [(row.text, row.target) for row in found.solicited] == [("lost it", right)]
+    assert [(row.text, row.target) for row in found.anchor] == [("the golden one", other)]
+    assert [(row.text, row.target) for row in found.corrections] == [("my money", right)]
