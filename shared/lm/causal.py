@@ -75,7 +75,8 @@ class Causal(Adapted):
         """Whether greedy decoding under an adapter would give exactly this completion of each prompt, and end there.
 
         It would if at each place of the completion, fed as if it had been said, the most likely token is the next one:
-        so one forward pass tells, without decoding. A completion that was cut at `MAX_NEW` is never given.
+        so one forward pass tells, without decoding. A completion that was cut at `MAX_NEW` is never given. In bfloat16
+        two tokens that are nearly as likely may change places between the two, as between batches of other shapes.
         """
         return self.judged(prompts, completions, adapter)[1]
 
