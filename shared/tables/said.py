@@ -125,7 +125,7 @@ class Example(SQLModel, table=True):
         by_label("example_by_label", "model", "target"),
         by_label("example_by_lesson", "model", "target", "status", "id", where="learned_in IS NOT NULL"),
         where_known("example_learned", "learned_in", "model", "status", "id"),
-        by_label("example_by_ruling", "model", "target", where="reviewed IS NOT NULL"),
+        by_label("example_by_ruling", "model", "target", "reviewed", where="reviewed IS NOT NULL"),
     )
 
 
