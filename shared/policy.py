@@ -91,6 +91,10 @@ class Training(Section):
     keep: float = Field(default=0.1, ge=0, description="Weight of saying what the champion says, on replayed examples.")
     max_new: int = Field(default=2000, ge=1, description="New examples of one increment; the rest waits.")
     min_replay: int = Field(default=256, ge=0, description="Replayed examples, even when little is new.")
+    refresh_every: int = Field(
+        default=20, ge=0, description="Promotions until a classifier is trained anew on all; 0: never, nor after drift."
+    )
+    refresh_rows: int = Field(default=20_000, ge=1, description="Examples of such a refresh: the new, then by label.")
     dev_share: Share = Field(default=0.1, description="Share of the train side that only chooses λ and the epoch.")
     step_sizes: tuple[Share, ...] = Field(default=(0.3, 0.5, 0.7, 1.0), min_length=1, description="Grid of λ.")
 

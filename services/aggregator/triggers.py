@@ -143,15 +143,18 @@ def may_ask(loop: Loop, now: float, policy: Trigger) -> bool:
 
 
 def decide(loop: Loop, now: float, policy: Trigger, rises: list[Rise]) -> Loop:
-    """Ask for an increment when there is reason to: the first of enough examples, drift, a slice, the clock."""
+    """Ask for an increment when there is reason to: the first of drift, enough examples, a slice, the clock.
+
+    Drift comes first, since it is answered in another way: the trainer begins anew from the base.
+    """
     if not may_ask(loop, now, policy):
         return loop
+    if loop.drifted and loop.waiting >= policy.every_min_examples:
+        return _ask(loop, now, "drift", f"errors rose among solicited answers; {loop.waiting} new usable examples")
     if loop.waiting >= policy.min_examples:
         return _ask(loop, now, "examples", f"{loop.waiting} new usable examples")
     if loop.waiting < policy.every_min_examples:
         return loop
-    if loop.drifted:
-        return _ask(loop, now, "drift", f"errors rose among solicited answers; {loop.waiting} new usable examples")
     if rises:
         worst = min(rises, key=lambda found: found.p_value)
         return _ask(loop, now, "slice", _describe(worst))

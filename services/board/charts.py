@@ -122,7 +122,10 @@ def learning_curve(by_version: dict[str, Proportion]) -> Chart:
 
 
 def lineage(versions: tuple[VersionFacts, ...]) -> str:
-    """The tree of versions in DOT: the champion filled, former ones outlined, those never promoted dashed."""
+    """The tree of versions in DOT: the champion filled, former ones outlined, those never promoted dashed.
+
+    A refresh hangs by a dotted line: it replaces its parent, and was not made from it.
+    """
     lines = [
         "digraph { rankdir=LR; bgcolor=transparent; nodesep=0.25; ranksep=0.45;",
         f'node [shape=box, style="rounded", fontname="sans-serif", fontsize=12, color="{GREY}", fontcolor="{GREY}"];',
@@ -134,5 +137,9 @@ def lineage(versions: tuple[VersionFacts, ...]) -> str:
             style = f'style="rounded,filled", fillcolor="{ACCENT}", color="{ACCENT}", fontcolor="white"'
         lines.append(f'"{made.version}" [label="{made.name}", {style}];')
     known = {made.version for made in versions}
-    lines += [f'"{made.parent}" -> "{made.version}";' for made in reversed(versions) if made.parent in known]
+    lines += [
+        f'"{made.parent}" -> "{made.version}"{" [style=dotted]" if made.refreshed else ""};'
+        for made in reversed(versions)
+        if made.parent in known
+    ]
     return "\n".join([*lines, "}"])

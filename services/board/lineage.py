@@ -64,6 +64,11 @@ class VersionFacts:
         return f"v{self.number}"
 
     @property
+    def refreshed(self) -> bool:
+        """Whether it was trained anew from the base, and only replaces its parent."""
+        return self.trigger == "refresh"
+
+    @property
     def state(self) -> str:
         """Where it stands, in words."""
         if self.champion:

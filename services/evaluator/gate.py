@@ -15,6 +15,7 @@ from services.evaluator.statistics import Paired, exact_p, non_inferiority, rows
 from shared.policy import Gate
 
 REBUILDER = "erasure"  # who asks for an increment that forgets a user
+REFRESH = "refresh"  # the trigger of a candidate that was trained anew, on what its line has learned
 HARM_LEVEL = 0.05  # a candidate that loses at this level is rejected, not merely left waiting
 
 Outcome = Literal["promote", "reject", "inconclusive"]
@@ -70,12 +71,13 @@ def first(requested_by: str) -> Judgement:
     )
 
 
-def parentage(parent: str | None, champion: str, requested_by: str = "") -> Check:
+def parentage(parent: str | None, champion: str, requested_by: str = "", trigger: str = "") -> Check:
     """Whether the candidate was made from the version that serves, or stands in for it since a user was erased."""
     if requested_by == REBUILDER and parent != champion:
         return Check(name="lineage", passed=True, reason="Rebuilt from the last version that held no erased user.")
     same = parent == champion
-    reason = "Made from the champion." if same else "Its parent is no longer champion; the next increment starts anew."
+    made = "Trained anew from the base, to replace the champion." if trigger == REFRESH else "Made from the champion."
+    reason = made if same else "Its parent is no longer champion; the next increment starts anew."
     return Check(name="lineage", passed=same, reason=reason)
 
 

@@ -129,7 +129,7 @@ class Worker:
                 judgement = first(candidate.requested_by)
                 return _verdict(candidate, None, judgement, candidate_accuracy=accuracy(right))
             solicited, anchor = self._paired(candidate, champion, evidence)
-            lineage = parentage(candidate.parent, champion.version, candidate.requested_by)
+            lineage = parentage(candidate.parent, champion.version, candidate.requested_by, candidate.trigger)
             tested = self.history.tested(champion.version)
             judgement = judge(solicited, anchor, lineage, tested, rules)
             fixed = self.scorer.right(candidate.version, evidence.corrections)

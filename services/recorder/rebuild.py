@@ -1,8 +1,8 @@
 """Versions that learned from an erased user, and the request that starts again before the first of them.
 
 A version holds a user when it learned an example that the user had a part in, or a feedback that names no right output
-(which it lists by its event id), or when an ancestor did. A model's first version learned only what the person who
-added the model vouches for, so there is always a clean ancestor.
+(which it lists by its event id), or when an ancestor did; a refresh too, which learns again what its line learned. A
+model's first version learned only what the person who added the model vouches for, so there is always a clean ancestor.
 """
 
 from __future__ import annotations

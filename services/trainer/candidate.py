@@ -11,6 +11,7 @@ from typing import Any
 from schemas.events import CandidateTrained, TrainingRequested
 from services.trainer.reports import SEED, Outcome
 from services.trainer.snapshot import Snapshot
+from services.trainer.start import REFRESH
 from shared.artifacts import ArtifactStore
 from shared.text import short_hash
 
@@ -29,6 +30,7 @@ def manifest(snapshot: Snapshot, outcome: Outcome) -> dict[str, Any]:
         "base": snapshot.base,
         "parent": snapshot.parent,
         "parent_manifest": snapshot.parent_manifest,
+        "refresh": snapshot.refresh,
         "request_id": snapshot.request_id,
         "snapshot_sha256": snapshot.digest,
         "new": [lesson.id for lesson in snapshot.new],
@@ -78,7 +80,7 @@ def announced(
         base=snapshot.base,
         version=snapshot.version,
         parent=snapshot.parent,
-        trigger=request.trigger,
+        trigger=REFRESH if snapshot.refresh else request.trigger,
         requested_by=request.requested_by,
         manifest_sha256=digest,
         labels=tuple(stored["labels"]),

@@ -12,22 +12,18 @@ from sqlmodel import Session, select
 
 from schemas.events import ModelStateChanged, TrainingRequested
 from services.trainer.preferences import corrected
-from services.trainer.selection import lessons_of, new_rows, replay_rows, texts_of
+from services.trainer.selection import Row, lessons_of, new_rows, replay_rows, texts_of
 from services.trainer.snapshot import Snapshot, freeze, frozen
+from services.trainer.start import NothingToLearnError, Start, replay_seed, start_of
 from shared.crash import crash_point
 from shared.lm.loading import TASKS
-from shared.policy import PolicyFile
+from shared.policy import PolicyFile, Training
 from shared.states import States
 from shared.tables import DeadLetter, Erasure, ModelRow, Request, StateChange, Version
-from shared.text import short_hash
 
 
 class NotYetError(Exception):
     """SQL does not know the request or the champion yet; ask again."""
-
-
-class NothingToLearnError(Exception):
-    """The request leads to no new version; the reason says why."""
 
 
 @dataclass(frozen=True)
@@ -124,16 +120,11 @@ class Desk:
         if champion is not None and not _recorded(session, champion):
             raise NotYetError("the champion is not recorded")
         policy = self.policies.of(request.model)
-        start = _start(session, request, champion)
+        start = start_of(session, request, champion, model.task, policy.training)
         new = new_rows(session, request.model, policy, start.unlearned)
         if not new:
             raise NothingToLearnError("No example is new to the champion.")
-        replay = []
-        if start.version is not None:
-            labels = _labels(session, start.version)
-            count = max(policy.training.min_replay, len(new))
-            seed = short_hash("replay", request.request_id)
-            replay = replay_rows(session, request.model, labels, count, seed, start.unlearned)
+        replay = _replayed(session, request, start, len(new), policy.training)
         snapshot = Snapshot(
             request_id=request.request_id,
             model=request.model,
@@ -141,6 +132,7 @@ class Desk:
             base=model.base,
             parent=start.version,
             parent_manifest=start.manifest_sha256,
+            refresh=start.refresh,
             new=tuple(row.lesson for row in new),
             replay=tuple(row.lesson for row in replay),
             config=policy.training,
@@ -153,36 +145,18 @@ class Desk:
         return snapshot
 
 
-@dataclass(frozen=True)
-class Start:
-    """The version that an increment starts from, and the versions after it whose lessons it has not had."""
-
-    version: str | None = None
-    manifest_sha256: str | None = None
-    unlearned: frozenset[str] = frozenset()
-
-
-def _start(session: Session, request: TrainingRequested, champion: ModelStateChanged | None) -> Start:
-    """The champion, or the ancestor that the request names.
-
-    Raises:
-        NothingToLearnError: what it names is no ancestor of the champion.
-    """
-    if champion is None:
-        return Start()
-    after: list[str] = []
-    version: Version | None = session.get(Version, champion.version)
-    while version is not None and request.parent not in (None, version.version):
-        after.append(version.version)
-        version = session.get(Version, version.parent) if version.parent else None
-    if version is None:
-        raise NothingToLearnError(f"{request.parent} is no ancestor of the champion {champion.version}.")
-    return Start(version.version, version.manifest_sha256, frozenset(after))
+def _replayed(session: Session, request: TrainingRequested, start: Start, new: int, rules: Training) -> list[Row]:
+    """What is learned again: as much as is new; for a refresh all that the line has learned, up to a limit."""
+    if start.version is None:
+        return []
+    count = max(0, rules.refresh_rows - new) if start.refresh else max(rules.min_replay, new)
+    return replay_rows(session, request.model, start.labels, count, replay_seed(request), start.unlearned)
 
 
 def _rejected(session: Session, snapshot: Snapshot) -> dict[str, str]:
     """What was corrected of the new examples of a model without labels."""
-    if snapshot.parent is None or _labels(session, snapshot.parent):
+    known = session.get(Version, snapshot.parent) if snapshot.parent else None
+    if known is None or known.labels:
         return {}
     return corrected(session, [lesson.id for lesson in snapshot.new])
 
@@ -191,8 +165,3 @@ def _recorded(session: Session, champion: ModelStateChanged) -> bool:
     """Whether SQL has come to the change that made this champion, and to the version itself."""
     change = session.exec(select(StateChange.event_id).where(StateChange.event_id == champion.event_id)).first()
     return change is not None and session.get(Version, champion.version) is not None
-
-
-def _labels(session: Session, version: str) -> list[str]:
-    row = session.get(Version, version)
-    return row.labels if row else []

@@ -44,8 +44,8 @@ def train(
 ) -> Trained:
     """Train one increment and write the candidate's files into `output`.
 
-    `parent` is the folder of the champion's files, None for a model's first version; `texts` holds the input of every
-    id in the snapshot. The same arguments give the same files on one machine.
+    `parent` is the folder of the champion's files, None for a model's first version and for a refresh; `texts` holds
+    the input of every id in the snapshot. The same arguments give the same files on one machine.
     """
     torch.manual_seed(SEED)
     lessons = (*snapshot.new, *snapshot.replay)
@@ -88,7 +88,7 @@ def _increment(
 ) -> Trained:
     """Fit, and go as far as the dev rows say; the learning holds the result."""
     config = snapshot.config
-    epochs = config.max_epochs if snapshot.parent else config.seed_epochs
+    epochs = config.max_epochs if snapshot.goes_on_from else config.seed_epochs
     meter = Meter(epochs * -(-len(rows) // config.batch_size), report)
     before = learning.state()
     after = fit(learning, rows, dev, epochs, config.batch_size, meter)

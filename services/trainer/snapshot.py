@@ -41,7 +41,10 @@ class Lesson(Frozen):
 
 
 class Snapshot(Frozen):
-    """Everything that decides what an increment becomes, but for the texts, which the ids name."""
+    """Everything that decides what an increment becomes, but for the texts, which the ids name.
+
+    `parent` is the champion that it is to replace. Training goes on from there, but for a `refresh`: from the base.
+    """
 
     request_id: str
     model: str
@@ -52,6 +55,12 @@ class Snapshot(Frozen):
     new: tuple[Lesson, ...]
     replay: tuple[Lesson, ...]
     config: Training
+    refresh: bool = False
+
+    @property
+    def goes_on_from(self) -> str | None:
+        """The version whose weights training starts from; None is the base."""
+        return None if self.refresh else self.parent
 
     @property
     def version(self) -> str:

@@ -24,10 +24,11 @@ from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from schemas.events import CandidateTrained, TrainingRequested
 from services.trainer import candidate
 from services.trainer.child import Child, Job, start
-from services.trainer.desk import Desk, NothingToLearnError, NotYetError
+from services.trainer.desk import Desk, NotYetError
 from services.trainer.progress import State, progressed
 from services.trainer.reports import Failure, Outcome, Progress
 from services.trainer.snapshot import Snapshot
+from services.trainer.start import NothingToLearnError
 from shared import attempts
 from shared.artifacts import ArtifactStore
 from shared.crash import crash_point
@@ -177,8 +178,8 @@ class Worker:
     ) -> None:
         """Train a version in a child, and store it, unless a user was erased meanwhile who had a part in it."""
         parent = None
-        if snapshot.parent:
-            parent, _ = self.artifacts.get(candidate.folder_of(snapshot.parent), snapshot.parent_manifest)
+        if snapshot.goes_on_from:
+            parent, _ = self.artifacts.get(candidate.folder_of(snapshot.goes_on_from), snapshot.parent_manifest)
         output = self.work_dir / snapshot.version
         output.mkdir(parents=True)
         child = start(self.forkserver, Job(snapshot, texts, parent, output, self.threads))

@@ -78,6 +78,21 @@ def test_an_increment_learns_what_is_to_be_learned_and_nothing_else(stage: Stage
     assert manifest["parent_manifest"] == v0.manifest_sha256
 
 
+def test_drift_is_answered_by_a_version_made_anew_on_all_that_the_line_has_learned(stage: Stage) -> None:
+    with trainer(stage):
+        v0 = first_version(stage)
+        serve(stage, v0)
+        stage.database.record(*corrected("p", "reimburse me at once", "refund"))
+        ask(stage, asked("drift").model_copy(update={"trigger": "drift"}))
+        until(lambda: len(stage.of(CandidateTrained)) == 2)
+    anew = stage.of(CandidateTrained)[1]
+    _, manifest = stage.artifacts.get(folder_of(anew.version), anew.manifest_sha256)
+    assert (anew.trigger, anew.parent, manifest["refresh"]) == ("refresh", v0.version, True)
+    assert anew.lessons == (example_id(MODEL, "reimburse me at once"),)
+    assert set(manifest["replay"]) == set(v0.lessons)
+    assert (anew.labels, anew.step_size) == (v0.labels, None), "there is nothing that it moved from"
+
+
 def test_poison_is_put_aside_and_the_next_request_is_answered(stage: Stage) -> None:
     stage.poison(TRAINING_REQUESTS)
     ask(stage, asked("after"))

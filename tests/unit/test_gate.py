@@ -90,6 +90,13 @@ def test_a_candidate_of_an_old_champion_waits() -> None:
     assert verdict.checks[0].name == "lineage"
 
 
+def test_a_refresh_is_said_to_be_one_and_must_replace_the_champion_that_serves() -> None:
+    fresh = parentage(CHAMPION, CHAMPION, "aggregator", "refresh")
+    assert fresh.passed
+    assert "from the base" in fresh.reason
+    assert not parentage("v-old", CHAMPION, "aggregator", "refresh").passed
+
+
 def test_the_first_version_serves_by_a_persons_decision() -> None:
     assert first("alice").outcome == "promote"
     assert "alice" in first("alice").reason

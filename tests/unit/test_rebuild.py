@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from schemas.events import ModelStateChanged, TrainingRequested
-from services.trainer.desk import Desk, NothingToLearnError
+from services.trainer.desk import Desk
 from services.trainer.snapshot import frozen
+from services.trainer.start import NothingToLearnError
 from shared.policy import PolicyFile
 from shared.text import example_id
 from tests.unit.recorder_story import ANN, BOB, EVE, MODEL, Database, added, at, corrected, crowned, erased, trained

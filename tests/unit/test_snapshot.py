@@ -12,8 +12,9 @@ from hypothesis import strategies as some
 
 from schemas.events import ModelStateChanged, TrainingRequested
 from services.trainer import desk as desks
-from services.trainer.desk import Desk, NothingToLearnError, NotYetError
+from services.trainer.desk import Desk, NotYetError
 from services.trainer.snapshot import Lesson, Snapshot, freeze, frozen
+from services.trainer.start import NothingToLearnError
 from shared.policy import PolicyFile, Training
 from shared.states import States
 from shared.tables import open_database
@@ -55,6 +56,7 @@ CHANGES: dict[str, Any] = {
     "new": (LESSON, LESSON.model_copy(update={"id": "1" * 32})),
     "replay": (LESSON,),
     "config": Training(rank=8),
+    "refresh": True,
 }
 lessons = some.lists(
     some.builds(Lesson, id=some.text("0123456789abcdef", min_size=8), target=some.text(), weight=some.floats(0, 1))

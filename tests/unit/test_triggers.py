@@ -62,6 +62,7 @@ def test_the_clock_asks_with_fewer() -> None:
 def test_a_failing_slice_or_drift_asks_with_fewer() -> None:
     assert asked(decide(reigning(15), NOON, POLICY, [RISE])) is None
     assert asked(decide(reigning(16), NOON, POLICY, [RISE])) == "slice"
+    assert asked(decide(reigning(64).model_copy(update={"drifted": True}), NOON, POLICY, [])) == "drift"
     drifted = reigning(16).model_copy(update={"drifted": True})
     decided = decide(drifted, NOON, POLICY, [])
     assert asked(decided) == "drift"

@@ -18,7 +18,9 @@ def show() -> None:
         return
     with st.container(border=True):
         st.subheader("Lineage")
-        st.caption("Filled: the champion. Outlined: was champion. Dashed: never promoted.")
+        st.caption(
+            "Filled: the champion. Outlined: was champion. Dashed: never promoted. Dotted: trained anew from the base."
+        )
         st.graphviz_chart(charts.lineage(versions))
     table(versions)
     changes()

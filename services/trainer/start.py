@@ -1,0 +1,81 @@
+"""Where a training starts: from the champion, from an ancestor that the request names, or anew from the base.
+
+A joint refresh starts from the base, on what is new and a sample of all that the champion's line has learned. It is due
+after so many promotions, since increments add up what each of them lost, and after drift, when the champion is a
+doubtful place to start from. One that the gate did not promote counts too: the next is due as many promotions later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import func
+from sqlmodel import Session, select
+
+from schemas.events import ModelStateChanged, TrainingRequested
+from shared.policy import Training
+from shared.tables import Version
+from shared.text import short_hash
+
+REFRESH = "refresh"  # the trigger of a candidate that is a joint refresh, whatever asked for an increment
+
+
+class NothingToLearnError(Exception):
+    """The request leads to no new version; the reason says why."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The version that a candidate is to replace, and the versions after it whose lessons it has not had.
+
+    Training goes on from that version, or with `refresh` from the base.
+    """
+
+    version: str | None = None
+    manifest_sha256: str | None = None
+    unlearned: frozenset[str] = frozenset()
+    labels: tuple[str, ...] = ()
+    refresh: bool = False
+
+
+def start_of(
+    session: Session, request: TrainingRequested, champion: ModelStateChanged | None, task: str, rules: Training
+) -> Start:
+    """Where the training that a request asks for starts.
+
+    Raises:
+        NothingToLearnError: the version that the request names is no ancestor of the champion.
+    """
+    if champion is None:
+        return Start()
+    after: list[str] = []
+    version: Version | None = session.get(Version, champion.version)
+    while version is not None and request.parent not in (None, version.version):
+        after.append(version.version)
+        version = session.get(Version, version.parent) if version.parent else None
+    if version is None:
+        raise NothingToLearnError(f"{request.parent} is no ancestor of the champion {champion.version}.")
+    refresh = request.parent is None and task == "classification" and _is_due(session, request, version, rules)
+    return Start(version.version, version.manifest_sha256, frozenset(after), tuple(version.labels), refresh)
+
+
+def replay_seed(request: TrainingRequested) -> str:
+    """What names the sample of learned examples that a request's training takes."""
+    return short_hash("replay", request.request_id)
+
+
+def _is_due(session: Session, request: TrainingRequested, champion: Version, rules: Training) -> bool:
+    """Whether a classifier is to be trained anew. A text model is not: its preferences and thumbs are not replayed."""
+    every = rules.refresh_every
+    return every > 0 and (request.trigger == "drift" or _promotions(session, champion, every) >= every)
+
+
+def _promotions(session: Session, champion: Version, most: int) -> int:
+    """How many increments made the champion since its model was last trained anew, or that was last tried."""
+    anew = select(func.max(Version.number)).where(Version.model == champion.model, Version.trigger == REFRESH)
+    since = session.exec(anew).one()
+    count, version = 0, session.get(Version, champion.version)
+    while version is not None and version.parent and count < most and (since is None or version.number > since):
+        count += 1
+        version = session.get(Version, version.parent)
+    return count
