@@ -17,6 +17,7 @@ from pathlib import Path
 from schemas.events import ModelStateChanged
 from services.trainer import candidate
 from services.trainer.child import Job, run
+from services.trainer.origins import Origins
 from services.trainer.reports import Outcome, Progress
 from services.trainer.snapshot import Lesson, Snapshot
 from shared.artifacts import ArtifactStore
@@ -90,7 +91,7 @@ def make_version(
     )
     texts = tuple(zip((lesson.id for lesson in lessons), (text for text, _ in rows), strict=True))
     outcome, files = _trained(snapshot, texts, parent.folder if parent else None)
-    candidate.store(store, snapshot, outcome, files)
+    candidate.store(store, snapshot, Origins.of(snapshot.ids), outcome, files)
     digest = store.digest(candidate.folder_of(snapshot.version))
     assert digest is not None
     folder, _ = store.get(candidate.folder_of(snapshot.version), digest)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.events import CandidateTrained, TrainingRequested
+from services.trainer.origins import Origins
 from services.trainer.reports import SEED, Outcome
 from services.trainer.snapshot import Snapshot
 from services.trainer.start import REFRESH
@@ -21,18 +22,21 @@ def folder_of(version: str) -> str:
     return f"versions/{version}"
 
 
-def manifest(snapshot: Snapshot, outcome: Outcome) -> dict[str, Any]:
+def manifest(snapshot: Snapshot, origins: Origins, outcome: Outcome) -> dict[str, Any]:
     """Full lineage and figures of a version; the digests of its files are added when it is stored."""
     return {
         "version": snapshot.version,
         "model": snapshot.model,
         "task": snapshot.task,
         "base": snapshot.base,
+        "base_digest": outcome.base_digest,
         "parent": snapshot.parent,
         "parent_manifest": snapshot.parent_manifest,
         "refresh": snapshot.refresh,
         "request_id": snapshot.request_id,
         "snapshot_sha256": snapshot.digest,
+        "events": origins.events,
+        "events_sha256": origins.sha256,
         "new": [lesson.id for lesson in snapshot.new],
         "replay": [lesson.id for lesson in snapshot.replay],
         "config": snapshot.config.model_dump(mode="json"),
@@ -42,6 +46,7 @@ def manifest(snapshot: Snapshot, outcome: Outcome) -> dict[str, Any]:
         "examples_per_s": outcome.examples_per_s,
         "dev_score": outcome.dev_score,
         "step_size": outcome.step_size,
+        "step_sizes": [asdict(one) for one in outcome.step_sizes],
         "phases": dict(outcome.phases),
         "costs": asdict(outcome.costs),
         "device": outcome.device,
@@ -51,9 +56,9 @@ def manifest(snapshot: Snapshot, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def store(artifacts: ArtifactStore, snapshot: Snapshot, outcome: Outcome, files: Path) -> None:
+def store(artifacts: ArtifactStore, snapshot: Snapshot, origins: Origins, outcome: Outcome, files: Path) -> None:
     """Put a version into the artifact store."""
-    artifacts.put(folder_of(snapshot.version), files, manifest(snapshot, outcome))
+    artifacts.put(folder_of(snapshot.version), files, manifest(snapshot, origins, outcome))
 
 
 def announced(

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
-from services.trainer.costs import until_now
+from services.trainer.costs import Stopwatch, until_now
 from services.trainer.reports import Failure, Outcome, Progress, Report
 from services.trainer.snapshot import Snapshot
 from shared.lm.loading import TASKS
@@ -95,18 +95,19 @@ def _train(job: Job, reports: Connection) -> Outcome:
     import transformers
 
     from services.trainer.increment import train
-    from shared.lm import loading
+    from shared.lm import bases, loading
 
     def report(progress: Progress) -> None:
         _must_be_finite(progress.loss)
         reports.send(progress)
 
-    start = time.perf_counter()
+    watch, start = Stopwatch(), time.perf_counter()
     task = loading.task(job.snapshot.task, job.snapshot.base, job.threads or os.cpu_count() or 1)
-    loaded = time.perf_counter()
+    watch.lap("load_s")
     trained = train(task, job.parent, job.snapshot, job.texts, report, job.output)
     _must_be_finite(*trained.loss_curve)
-    done = time.perf_counter()
+    watch.lap("train_s")
+    seconds = time.perf_counter() - start
     return Outcome(
         labels=trained.labels,
         steps=len(trained.loss_curve),
@@ -114,9 +115,11 @@ def _train(job: Job, reports: Connection) -> Outcome:
         examples_per_s=trained.examples_per_s,
         dev_score=trained.dev_score,
         step_size=trained.step_size,
-        phases={"load_s": loaded - start, "train_s": done - loaded},
-        costs=until_now(done - start),
+        step_sizes=trained.step_sizes,
+        phases={**watch.laps, **trained.phases},
+        costs=until_now(seconds, 0.0 if task.device.startswith("cpu") else seconds),
         device=task.device,
+        base_digest=bases.digest(job.snapshot.base),
         libraries={"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__},
     )
 

@@ -1,30 +1,47 @@
-"""What a training costs: CPU seconds, the most memory at once, and an estimate of the energy."""
+"""What a training costs: seconds of each phase, CPU and GPU seconds, the most memory, the energy."""
 
 from __future__ import annotations
 
 import resource
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-CORE_W, MEMORY_W_PER_GB = 12.0, 0.3725  # of unknown make (Green Algorithms, Lannelongue et al. 2021)
+CORE_W, GPU_W, MEMORY_W_PER_GB = 12.0, 200.0, 0.3725  # of unknown make (Green Algorithms, Lannelongue et al. 2021)
+
+
+@dataclass
+class Stopwatch:
+    """Seconds of one phase after the other."""
+
+    laps: dict[str, float] = field(default_factory=dict)
+    _last: float = field(default_factory=time.perf_counter)
+
+    def lap(self, phase: str) -> None:
+        """The phase ends, and the next begins."""
+        now = time.perf_counter()
+        self.laps[phase], self._last = now - self._last, now
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What one process took, from its start."""
+    """What one process took, from its start.
+
+    `gpu_s` are the seconds for which it held a GPU, busy or not. The energy is that of busy cores, of a held GPU and of
+    held memory, estimated: without cooling, and without what the machine takes at rest.
+    """
 
     cpu_s: float
+    gpu_s: float
     peak_memory_mb: float
-    energy_wh: (
-        float  # estimated: busy cores and held memory, without cooling and without what the machine takes at rest
-    )
+    energy_wh: float
 
 
-def until_now(seconds: float) -> Costs:
+def until_now(seconds: float, gpu_s: float = 0.0) -> Costs:
     """The costs of this process, which has lived so long."""
     cpu_s, peak_mb = time.process_time(), _peak_memory_mb()
-    return Costs(cpu_s, peak_mb, (cpu_s * CORE_W + seconds * peak_mb / 1024 * MEMORY_W_PER_GB) / 3600)
+    watt_s = cpu_s * CORE_W + gpu_s * GPU_W + seconds * peak_mb / 1024 * MEMORY_W_PER_GB
+    return Costs(cpu_s, gpu_s, peak_mb, watt_s / 3600)
 
 
 def _peak_memory_mb() -> float:

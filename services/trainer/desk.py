@@ -11,6 +11,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlmodel import Session, select
 
 from schemas.events import ModelStateChanged, TrainingRequested
+from services.trainer.origins import Origins, origins_of
 from services.trainer.preferences import corrected
 from services.trainer.selection import Row, lessons_of, new_rows, replay_rows, texts_of
 from services.trainer.snapshot import Snapshot, freeze, frozen
@@ -82,6 +83,18 @@ class Desk:
                 return session.exec(select(func.count()).select_from(Erasure)).one()
         except (OperationalError, InterfaceError):
             return -1
+
+    def origins(self, snapshot: Snapshot) -> Origins:
+        """The events that a snapshot's examples go back to.
+
+        Raises:
+            NotYetError: the database is away.
+        """
+        try:
+            with Session(self.engine) as session:
+                return origins_of(session, snapshot.ids)
+        except (OperationalError, InterfaceError) as error:
+            raise NotYetError(f"the database does not answer ({type(error).__name__})") from None
 
     def forget(self, snapshot: Snapshot, erasures: int) -> bool:
         """Whether a user was erased since there were so many erasures, who had a part in the snapshot; then it goes.

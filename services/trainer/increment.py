@@ -14,8 +14,9 @@ from pathlib import Path
 
 import torch
 
+from services.trainer.costs import Stopwatch
 from services.trainer.fitting import Meter, fit
-from services.trainer.reports import SEED, Progress
+from services.trainer.reports import SEED, Progress, Tried
 from services.trainer.snapshot import Lesson, Snapshot
 from shared.lm.adapters import Weights
 from shared.lm.task import Example, Learning, Task
@@ -32,6 +33,8 @@ class Trained:
     examples_per_s: float
     dev_score: float | None
     step_size: float | None
+    step_sizes: tuple[Tried, ...]
+    phases: Mapping[str, float]
 
 
 def train(
@@ -48,12 +51,15 @@ def train(
     the input of every id in the snapshot. The same arguments give the same files on one machine.
     """
     torch.manual_seed(SEED)
+    watch = Stopwatch()
     lessons = (*snapshot.new, *snapshot.replay)
     with task.learning(parent, _examples(snapshot, texts), snapshot.config) as learning:
         dev = dev_split(lessons, snapshot.config.dev_share, bool(learning.labels)) if parent else frozenset()
         rows = [row for row in range(len(lessons)) if row not in dev]
-        trained = _increment(learning, rows, sorted(dev), snapshot, report)
+        watch.lap("prepare_s")
+        trained = _increment(learning, rows, sorted(dev), snapshot, report, watch)
         learning.save(output)
+        watch.lap("save_s")
     return trained
 
 
@@ -84,7 +90,12 @@ def _examples(snapshot: Snapshot, texts: Mapping[str, str]) -> list[Example]:
 
 
 def _increment(
-    learning: Learning, rows: Sequence[int], dev: Sequence[int], snapshot: Snapshot, report: Callable[[Progress], None]
+    learning: Learning,
+    rows: Sequence[int],
+    dev: Sequence[int],
+    snapshot: Snapshot,
+    report: Callable[[Progress], None],
+    watch: Stopwatch,
 ) -> Trained:
     """Fit, and go as far as the dev rows say; the learning holds the result."""
     config = snapshot.config
@@ -92,21 +103,21 @@ def _increment(
     meter = Meter(epochs * -(-len(rows) // config.batch_size), report)
     before = learning.state()
     after = fit(learning, rows, dev, epochs, config.batch_size, meter)
-    step_size, score = _choose_step(learning, before, after, dev, config.step_sizes) if dev else (None, None)
-    if not dev:
-        learning.set_state(after)
-    return Trained(learning.labels, tuple(meter.curve), meter.speed, score, step_size)
+    watch.lap("fit_s")
+    tried = _tried(learning, before, after, dev, config.step_sizes) if dev else ()
+    best = min(tried, key=lambda one: one.loss, default=None)  # the longest on a tie
+    learning.set_state(between(before, after, best.step_size) if best else after)
+    watch.lap("choose_s")
+    score, step_size = (best.score, best.step_size) if best else (None, None)
+    return Trained(learning.labels, tuple(meter.curve), meter.speed, score, step_size, tried, watch.laps)
 
 
-def _choose_step(
+def _tried(
     learning: Learning, before: Weights, after: Weights, dev: Sequence[int], grid: Sequence[float]
-) -> tuple[float, float]:
-    """Move to the λ of the grid with the lowest dev loss (the longer on a tie); it, and the dev score there."""
-    found = []
+) -> tuple[Tried, ...]:
+    """Every λ of the grid, the longest first, with what the dev rows say of it."""
+    tried = []
     for step_size in sorted(grid, reverse=True):
         learning.set_state(between(before, after, step_size))
-        loss, score = learning.evaluate(dev)
-        found.append((loss, step_size, score))
-    _, step_size, score = min(found, key=lambda option: option[0])
-    learning.set_state(between(before, after, step_size))
-    return step_size, score
+        tried.append(Tried(step_size, *learning.evaluate(dev)))
+    return tuple(tried)

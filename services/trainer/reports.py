@@ -22,6 +22,15 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """One λ of the grid: loss and score of the dev rows after moving so far."""
+
+    step_size: float
+    loss: float
+    score: float
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What training came to; the files are in the job's output folder."""
 
@@ -31,9 +40,11 @@ class Outcome:
     examples_per_s: float
     dev_score: float | None
     step_size: float | None
+    step_sizes: tuple[Tried, ...]
     phases: Mapping[str, float]
     costs: Costs
     device: str
+    base_digest: str
     libraries: Mapping[str, str]
 
 

@@ -25,6 +25,7 @@ from schemas.events import CandidateTrained, TrainingRequested
 from services.trainer import candidate
 from services.trainer.child import Child, Job, start
 from services.trainer.desk import Desk, NotYetError
+from services.trainer.origins import Origins
 from services.trainer.progress import State, progressed
 from services.trainer.reports import Failure, Outcome, Progress
 from services.trainer.snapshot import Snapshot
@@ -177,6 +178,7 @@ class Worker:
         erasures: int,
     ) -> None:
         """Train a version in a child, and store it, unless a user was erased meanwhile who had a part in it."""
+        origins = self._origins(snapshot)
         parent = None
         if snapshot.goes_on_from:
             parent, _ = self.artifacts.get(candidate.folder_of(snapshot.goes_on_from), snapshot.parent_manifest)
@@ -190,11 +192,17 @@ class Worker:
             crash_point("trainer.after_adapter_write")
             if self._is_forgotten(snapshot, erasures):
                 raise InterruptedTrainingError("a user was erased who had a part in it")
-            candidate.store(self.artifacts, snapshot, result, output)
+            candidate.store(self.artifacts, snapshot, origins, result, output)
             crash_point("trainer.after_rename")
         finally:
             child.stop()
             shutil.rmtree(output, ignore_errors=True)
+
+    def _origins(self, snapshot: Snapshot) -> Origins:
+        try:
+            return self.desk.origins(snapshot)
+        except NotYetError as reason:
+            raise InterruptedTrainingError(str(reason)) from None
 
     def _is_forgotten(self, snapshot: Snapshot, erasures: int) -> bool:
         try:

@@ -6,14 +6,19 @@ since neither safetensors nor GGUF has one.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from huggingface_hub import try_to_load_from_cache
+
 from shared.artifacts import sha256
 from shared.errors import ArtifactError, ConfigError
 from shared.lm.unpack import unpacked
+
+WEIGHTS = {".safetensors", ".bin", ".gguf"}  # files that hold weights, in a folder that transformers can load
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,19 @@ PACKAGED = {
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     ),
 }
+
+
+@cache
+def digest(base: str) -> str:
+    """What names a base's weights for ever, of one that was loaded: a digest of its files, or the hub's commit."""
+    if (packaged := PACKAGED.get(base)) is not None:
+        return f"sha256:{packaged.sha256}"
+    if (folder := Path(base)).is_dir():
+        files = sorted(path for path in folder.iterdir() if path.suffix in WEIGHTS)
+        told = "".join(f"{sha256(path)}  {path.name}\n" for path in files)
+        return f"sha256:{hashlib.sha256(told.encode()).hexdigest()}"
+    cached = try_to_load_from_cache(base, "config.json")
+    return f"commit:{Path(cached).parent.name}" if isinstance(cached, str) else "unknown"
 
 
 @cache

@@ -10,6 +10,7 @@ from sqlmodel import Session
 
 from schemas.events import CandidateTrained, TrainingProgressed
 from services.trainer.candidate import folder_of
+from services.trainer.origins import Origins
 from shared.kafka import Bus
 from shared.tables import DeadLetter, Example
 from shared.text import example_id
@@ -76,6 +77,8 @@ def test_an_increment_learns_what_is_to_be_learned_and_nothing_else(stage: Stage
     assert set(v1.lessons) == {example_id(MODEL, text) for text, _ in lessons}
     assert set(manifest["replay"]) == set(v0.lessons)
     assert manifest["parent_manifest"] == v0.manifest_sha256
+    events = Origins.of(["f-p0", "f-p1", "f-p2", "r-add--10"])
+    assert (manifest["events"], manifest["events_sha256"]) == (events.events, events.sha256)
 
 
 def test_drift_is_answered_by_a_version_made_anew_on_all_that_the_line_has_learned(stage: Stage) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as some
 from services.trainer.child import Child, Job, context, start, thin
 from services.trainer.reports import Failure, Outcome, Progress, Report
 from services.trainer.snapshot import Lesson, Snapshot
+from shared.lm.bases import PACKAGED
 from shared.policy import Training
 from shared.text import short_hash
 from tests.weights import BASE, MODEL, QUICK, ROWS
@@ -70,7 +71,12 @@ def test_it_tells_how_it_goes_and_leaves_the_files(tmp_path: Path) -> None:
     assert outcome.costs.peak_memory_mb > 90, "the base alone has 90 MB"
     assert outcome.costs.cpu_s > 0
     assert 0 < outcome.costs.energy_wh < outcome.costs.cpu_s / 100
-    assert outcome.phases.keys() == {"load_s", "train_s"}
+    parts = {"prepare_s", "fit_s", "choose_s", "save_s"}
+    assert outcome.phases.keys() == {"load_s", "train_s"} | parts
+    assert all(seconds > 0 for seconds in outcome.phases.values())
+    assert sum(outcome.phases[part] for part in parts) <= outcome.phases["train_s"]
+    assert outcome.costs.gpu_s == 0, "there is none here"
+    assert outcome.base_digest == f"sha256:{PACKAGED[BASE].sha256}"
 
 
 def test_an_error_is_told_by_its_name_alone(tmp_path: Path) -> None:

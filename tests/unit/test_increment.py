@@ -162,6 +162,10 @@ def test_how_far_it_moves_is_one_of_the_grid(task: Classification, champion: Ver
     assert v1.told.step_size in grid
     assert v1.told.dev_score is not None
     assert 0 <= v1.told.dev_score <= 1
+    assert [one.step_size for one in v1.told.step_sizes] == sorted(grid, reverse=True), "all of them are told"
+    chosen = next(one for one in v1.told.step_sizes if one.step_size == v1.told.step_size)
+    assert chosen.loss == min(one.loss for one in v1.told.step_sizes)
+    assert chosen.score == v1.told.dev_score
 
 
 def test_no_step_at_all_gives_back_the_champion(task: Classification, champion: Version) -> None:

@@ -154,6 +154,23 @@ def test_an_unknown_tokenizer_is_refused_and_not_guessed(tmp_path: Path) -> None
         unpacked(other, sha256(other))
 
 
+def test_a_base_is_named_by_what_is_in_it(tmp_path: Path) -> None:
+    first, same, other = (tmp_path / name for name in ("first", "same", "other"))
+    for folder, weights in ((first, b"1"), (same, b"1"), (other, b"2")):
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(weights)
+        (folder / "README.md").write_text(folder.name)
+    assert bases.digest(str(first)) == bases.digest(str(same)) != bases.digest(str(other))
+    assert bases.digest("SmolLM2-135M-Instruct") == f"sha256:{bases.PACKAGED['SmolLM2-135M-Instruct'].sha256}"
+
+
+def test_a_base_from_the_hub_is_named_by_its_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bases, "try_to_load_from_cache", lambda *_: f"{tmp_path}/snapshots/0123abc/config.json")
+    assert bases.digest("some/base") == "commit:0123abc"
+    monkeypatch.setattr(bases, "try_to_load_from_cache", lambda *_: None)
+    assert bases.digest("another/base") == "unknown"
+
+
 def test_a_missing_package_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(bases.PACKAGED, "away", Packaged("no_such_package", "a.gguf", "0"))
     with pytest.raises(ConfigError, match=r"The base away comes in the package no_such_package, .* run make setup"):
