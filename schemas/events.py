@@ -300,7 +300,8 @@ class CandidateTrained(Event):
     manifest_sha256: Digest
     labels: Annotated[tuple[Label, ...], Field(strict=False)] = ()
     lessons: Annotated[tuple[Id, ...], Field(strict=False)] = Field(
-        default=(), description="Ids of the examples that this increment learned for the first time."
+        default=(),
+        description="Ids of the examples that this increment learned first, and of the preferences and likes it heard.",
     )
     replayed: Annotated[int, Field(ge=0)] = 0
     steps: Annotated[int, Field(ge=0)] = 0

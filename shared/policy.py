@@ -86,8 +86,12 @@ class Training(Section):
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0, description="Peak rate of the LoRA weights.")
     head_learning_rate: float = Field(default=5e-3, gt=0)
-    preference: float = Field(default=0.1, ge=0, description="Weight of a correction being better than the corrected.")
-    beta: float = Field(default=0.1, gt=0, description="How much a nat of such a preference says (DPO).")
+    preference: float = Field(default=0.1, ge=0, description="Weight of one output being better than another (DPO).")
+    flipped: float = Field(
+        default=0.0, ge=0, lt=0.5, description="Share of preference pairs expected the wrong way round (robust DPO)."
+    )
+    liking: float = Field(default=0.1, ge=0, description="Weight of an output being liked, or not (KTO).")
+    beta: float = Field(default=0.1, gt=0, description="How much a nat of such a preference, or liking, says.")
     keep: float = Field(default=0.1, ge=0, description="Weight of saying what the champion says, on replayed examples.")
     max_new: int = Field(default=2000, ge=1, description="New examples of one increment; the rest waits.")
     min_replay: int = Field(default=256, ge=0, description="Replayed examples, even when little is new.")

@@ -11,8 +11,9 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlmodel import Session, select
 
 from schemas.events import ModelStateChanged, TrainingRequested
+from services.trainer.hearing import inputs_of, judged
 from services.trainer.origins import Origins, origins_of
-from services.trainer.preferences import corrected
+from services.trainer.preferences import corrected, opinions
 from services.trainer.selection import Row, lessons_of, new_rows, replay_rows, texts_of
 from services.trainer.snapshot import Snapshot, freeze, frozen
 from services.trainer.start import NothingToLearnError, Start, replay_seed, start_of
@@ -52,7 +53,8 @@ class Desk:
                     snapshot = self._choose(session, request, origin)
                     freeze(snapshot, self.snapshots)
                     crash_point("trainer.after_snapshot")
-                texts = texts_of(session, snapshot.ids)
+                texts = inputs_of(session, (one.example_id for one in snapshot.opinions))
+                texts |= texts_of(session, snapshot.ids)
         except (OperationalError, InterfaceError) as error:
             raise NotYetError(f"the database does not answer ({type(error).__name__})") from None
         if snapshot.ids - set(texts):
@@ -60,13 +62,14 @@ class Desk:
         return snapshot, texts
 
     def _begun(self, session: Session, request: TrainingRequested) -> Snapshot | None:
-        """What was chosen before a crash, with the targets that SQL has."""
+        """What was chosen before a crash, with the outputs that SQL has."""
         choice = frozen(request.request_id, self.snapshots)
         if choice is None:
             return None
         lessons = lessons_of(session, choice.outline.ids)
         targets = {example: target for example, (target, _) in lessons.items()}
-        snapshot = choice.filled(targets, _rejected(session, choice.outline))
+        outline = choice.outline
+        snapshot = choice.filled(targets, _rejected(session, outline), judged(session, outline.heard))
         if snapshot is None:
             raise self._spoiled(request)
         return snapshot
@@ -74,7 +77,7 @@ class Desk:
     def _spoiled(self, request: TrainingRequested) -> NotYetError:
         """Some of what was chosen is erased, withdrawn or judged anew: choose again."""
         (self.snapshots / f"{request.request_id}.json").unlink()
-        return NotYetError("some of the chosen examples are gone, or have another target")
+        return NotYetError("some of what was chosen is gone, or says something else")
 
     def erasures(self) -> int:
         """How many users were erased so far; −1 when the database does not answer, so that one looks again."""
@@ -92,14 +95,15 @@ class Desk:
         """
         try:
             with Session(self.engine) as session:
-                return origins_of(session, snapshot.ids)
+                return origins_of(session, snapshot.ids, snapshot.heard)
         except (OperationalError, InterfaceError) as error:
             raise NotYetError(f"the database does not answer ({type(error).__name__})") from None
 
     def forget(self, snapshot: Snapshot, erasures: int) -> bool:
         """Whether a user was erased since there were so many erasures, who had a part in the snapshot; then it goes.
 
-        An example that only such a user gave is gone, and one that others gave too weighs less without the user.
+        An example that only such a user gave is gone, and one that others gave too weighs less without the user. An
+        opinion in which such a user had a say is another one.
 
         Raises:
             NotYetError: the database is away.
@@ -114,8 +118,9 @@ class Desk:
 
     def _as_frozen(self, snapshot: Snapshot) -> bool:
         with Session(self.engine) as session:
-            now = lessons_of(session, snapshot.ids)
-        return all(now.get(one.id) == (one.target, one.weight) for one in (*snapshot.new, *snapshot.replay))
+            now, heard = lessons_of(session, snapshot.ids), judged(session, snapshot.heard)
+        lessons = all(now.get(one.id) == (one.target, one.weight) for one in (*snapshot.new, *snapshot.replay))
+        return lessons and heard.keys() == set(snapshot.heard)
 
     def _choose(self, session: Session, request: TrainingRequested, origin: str) -> Snapshot:
         if refused := session.get(DeadLetter, f"{origin}/recorder"):
@@ -135,7 +140,8 @@ class Desk:
         policy = self.policies.of(request.model)
         start = start_of(session, request, champion, model.task, policy.training)
         new = new_rows(session, request.model, policy, start.unlearned)
-        if not new:
+        preferred, liked = opinions(session, request.model, policy, start)
+        if not (new or preferred or liked):
             raise NothingToLearnError("No example is new to the champion.")
         replay = _replayed(session, request, start, len(new), policy.training)
         snapshot = Snapshot(
@@ -148,10 +154,13 @@ class Desk:
             refresh=start.refresh,
             new=tuple(row.lesson for row in new),
             replay=tuple(row.lesson for row in replay),
+            pairs=preferred,
+            thumbs=liked,
             config=policy.training,
         )
         targets = {row.id: row.target for row in (*new, *replay)}
-        snapshot = snapshot.with_outputs(targets, _rejected(session, snapshot))
+        said = judged(session, snapshot.heard)
+        snapshot = snapshot.with_outputs(targets, _rejected(session, snapshot), said)
         known = session.get(Version, snapshot.version)
         if known is not None and known.request_id != request.request_id:
             raise NothingToLearnError(f"The same examples already made {snapshot.version}.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Select, exists, func, or_
 from sqlalchemy.orm import aliased
@@ -37,9 +37,9 @@ class Voice:
     value: Any
     wrong: bool | None
     prediction_id: str
-    input: str
     output: str
     target: str | None
+    learned: bool
 
     @property
     def speaker(self) -> str:
@@ -48,8 +48,10 @@ class Voice:
 
     @property
     def outputs(self) -> tuple[str, str]:
-        """The better output of a preference, and the other."""
-        return self.value["chosen"], self.value["rejected"]
+        """The better output of a preference, and the other; else the one that is liked or not, and nothing."""
+        if self.kind == "preference":
+            return self.value["chosen"], self.value["rejected"]
+        return self.output, ""
 
 
 def corrected(session: Session, ids: Iterable[str]) -> dict[str, str]:
@@ -67,38 +69,57 @@ def corrected(session: Session, ids: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def hear(
-    session: Session, model: str, kinds: Sequence[str], most: int, line: Collection[str], only: Collection[str] | None
-) -> list[Voice]:
-    """The newest voices of some kinds that stand, newest first."""
-    of_model = select(FeedbackRow).where(FeedbackRow.model == model)
-    if only is not None:
-        of_model = of_model.where(col(FeedbackRow.event_id).in_(sorted(only)))
-    newest = of_model.order_by(col(FeedbackRow.occurred_at).desc(), col(FeedbackRow.event_id).desc())
-    said = aliased(FeedbackRow, newest.limit(MOST_EXAMINED).subquery())
-    learned = exists().where(col(Lesson.example_id) == said.event_id, col(Lesson.version).in_(sorted(line)))
-    query: Select[*tuple[Any, ...]] = (
-        select(  # type: ignore[call-overload]  # more columns than SQLModel has overloads for
-            said.event_id,
-            said.example_id,
-            said.user_key,
-            said.occurred_at,
-            said.kind,
-            said.value,
-            said.wrong,
-            said.prediction_id,
-            Prediction.input,
-            Prediction.output,
-            case((Example.status == "train", Example.target), else_=None),
-        )
-        .join(Example, col(Example.id) == said.example_id)
-        .join(Prediction, col(Prediction.prediction_id) == said.prediction_id)
-        .where(col(said.kind).in_(kinds), or_(col(said.counted).is_(None), col(said.counted).is_(True)), ~learned)
-        .where(Example.side == "train", col(Example.status).in_(("train", "pending")), Example.guard == "")
-        .order_by(col(said.occurred_at).desc(), col(said.event_id).desc())
-        .limit(most)
+def hear(session: Session, model: str, kinds: Sequence[str], most: int, line: Collection[str]) -> list[Voice]:
+    """The newest voices of some kinds that stand, newest first; `line` are the versions that may have learned them."""
+    newest = col(FeedbackRow.occurred_at).desc(), col(FeedbackRow.event_id).desc()
+    examined = select(FeedbackRow).where(FeedbackRow.model == model).order_by(*newest).limit(MOST_EXAMINED)
+    said = aliased(FeedbackRow, examined.subquery())
+    heard = _standing(said, line).where(col(said.kind).in_(kinds))
+    heard = heard.order_by(col(said.occurred_at).desc(), col(said.event_id).desc()).limit(most)
+    return [Voice(*row) for row in session.execute(heard)]
+
+
+def judged(session: Session, ids: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Feedback → the outputs that it is about, as `Voice.outputs`; what stands no more is missing from the answer."""
+    wanted = sorted(ids)
+    found: dict[str, tuple[str, str]] = {}
+    for start in range(0, len(wanted), CHUNK):
+        some = _standing(FeedbackRow, ()).where(col(FeedbackRow.event_id).in_(wanted[start : start + CHUNK]))
+        found.update((voice.id, voice.outputs) for voice in (Voice(*row) for row in session.execute(some)))
+    return found
+
+
+def inputs_of(session: Session, ids: Iterable[str]) -> dict[str, str]:
+    """The inputs that opinions are about, by example id."""
+    wanted = sorted(ids)
+    found: dict[str, str] = {}
+    for start in range(0, len(wanted), CHUNK):
+        some = col(Example.id).in_(wanted[start : start + CHUNK])
+        found.update(session.exec(select(Example.id, Example.text).where(some)).all())
+    return found
+
+
+def _standing(said: type[FeedbackRow], line: Collection[str]) -> Select[*tuple[Any, ...]]:
+    """The fields of a voice, for feedback that may be learned from."""
+    learned = exists().where(col(Lesson.example_id) == col(said.event_id), col(Lesson.version).in_(sorted(line)))
+    fields = select(  # type: ignore[call-overload]  # more columns than SQLModel has overloads for
+        said.event_id,
+        said.example_id,
+        said.user_key,
+        said.occurred_at,
+        said.kind,
+        said.value,
+        said.wrong,
+        said.prediction_id,
+        Prediction.output,
+        case((Example.status == "train", Example.target), else_=None),
+        learned,
     )
-    return [Voice(*row) for row in session.execute(query)]
+    joined = fields.join(Example, col(Example.id) == said.example_id)
+    joined = joined.join(Prediction, col(Prediction.prediction_id) == said.prediction_id)
+    stands = Example.side == "train", col(Example.status).in_(("train", "pending")), Example.guard == ""
+    counts = or_(col(said.counted).is_(None), col(said.counted).is_(True))
+    return cast(Select[*tuple[Any, ...]], joined.where(counts, *stands))
 
 
 def trust_of(session: Session, model: str, heard: Sequence[Voice]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from services.trainer.fitting import Meter, fit
 from services.trainer.reports import SEED, Progress, Tried
 from services.trainer.snapshot import Lesson, Snapshot
 from shared.lm.adapters import Weights
-from shared.lm.task import Example, Learning, Task
+from shared.lm.task import Example, Judged, Learning, Opinion, Preferred, Task
 
 DEV_MIN_PER_LABEL = 4  # a label with fewer rows cannot spare one to choose λ
 
@@ -48,14 +48,15 @@ def train(
     """Train one increment and write the candidate's files into `output`.
 
     `parent` is the folder of the champion's files, None for a model's first version and for a refresh; `texts` holds
-    the input of every id in the snapshot. The same arguments give the same files on one machine.
+    the input of every example that the snapshot names. The same arguments give the same files on one machine.
     """
     torch.manual_seed(SEED)
     watch = Stopwatch()
     lessons = (*snapshot.new, *snapshot.replay)
-    with task.learning(parent, _examples(snapshot, texts), snapshot.config) as learning:
+    examples, opinions = _examples(snapshot, texts), _opinions(snapshot, texts)
+    with task.learning(parent, examples, snapshot.config, opinions) as learning:
         dev = dev_split(lessons, snapshot.config.dev_share, bool(learning.labels)) if parent else frozenset()
-        rows = [row for row in range(len(lessons)) if row not in dev]
+        rows = [row for row in range(len(learning.lengths)) if row not in dev]
         watch.lap("prepare_s")
         trained = _increment(learning, rows, sorted(dev), snapshot, report, watch)
         learning.save(output)
@@ -81,12 +82,24 @@ def between(before: Weights, after: Weights, step_size: float) -> Weights:
 
 def _examples(snapshot: Snapshot, texts: Mapping[str, str]) -> list[Example]:
     """What the task learns from, with weights of mean 1."""
-    lessons = (*snapshot.new, *snapshot.replay)
-    mean = sum(lesson.weight for lesson in lessons) / len(lessons)
+    mean = _mean_weight(snapshot)
     return [
         Example(texts[lesson.id], lesson.target, lesson.weight / mean, lesson.rejected, index >= len(snapshot.new))
-        for index, lesson in enumerate(lessons)
+        for index, lesson in enumerate((*snapshot.new, *snapshot.replay))
     ]
+
+
+def _opinions(snapshot: Snapshot, texts: Mapping[str, str]) -> list[Opinion]:
+    """What users said of outputs; what it weighs is measured as the examples' weights are."""
+    mean = _mean_weight(snapshot)
+    pairs = [Preferred(texts[one.example_id], one.chosen, one.rejected, one.weight / mean) for one in snapshot.pairs]
+    return pairs + [Judged(texts[one.example_id], one.output, one.liked, one.weight / mean) for one in snapshot.thumbs]
+
+
+def _mean_weight(snapshot: Snapshot) -> float:
+    """What an example weighs, or, where there is none, an opinion."""
+    weights = [one.weight for one in (*snapshot.new, *snapshot.replay) or snapshot.opinions]
+    return sum(weights) / len(weights)
 
 
 def _increment(

@@ -1,8 +1,9 @@
 """Which events an increment goes back to: their number and one digest, so that its manifest says what it was made of.
 
-They are the votes and the reviewers' decisions on its examples, and what brought those in (feedback, or the request
-with a model's first examples). Of an input on which very many spoke, the newest votes stand for all, as they do when
-its target is found. Erased users' events are gone, so the digest is of what SQL held when training began.
+They are the votes and the reviewers' decisions on its examples, what brought those in (feedback, or the request with a
+model's first examples), and the preferences and thumbs that were heard. Of an input on which very many spoke, the
+newest votes stand for all, as they do when its target is found. Erased users' events are gone, so the digest is of what
+SQL held when training began.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ class Origins:
         return cls(len(told), hashlib.sha256("".join(f"{one}\n" for one in told).encode()).hexdigest())
 
 
-def origins_of(session: Session, examples: Collection[str]) -> Origins:
-    """The events that examples go back to."""
+def origins_of(session: Session, examples: Collection[str], heard: Collection[str] = ()) -> Origins:
+    """The events that examples go back to, and those that were `heard`."""
     wanted = sorted(examples)
-    found: set[str] = set()
+    found = set(heard)
     for start in range(0, len(wanted), CHUNK):
         some = wanted[start : start + CHUNK]
         for query in (_first(some), _feedback(some), _reviews(some)):

@@ -3,93 +3,71 @@
 `corrected` outputs are worse than what users made of them, `pairs` are outputs of which users preferred one, `thumbs`
 are outputs that users liked or not, by thumbs and stars. Voices are weighed as votes are (`shared.trust`) and agree by
 what they say; where half as much weight says the opposite, or where the right output is known and contradicts them,
-they are dropped. What a version of the line learned is not read again: versions list it by event id.
+they are dropped. Versions list what they learned by event id: a question on which nothing else was said since is not
+learned again, and one on which something was is settled with all that was said.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlmodel import Session
 
 from services.trainer.hearing import Voice, corrected, hear, trust_of
 from services.trainer.selection import within_user_share
+from services.trainer.snapshot import Pair, Thumb
+from services.trainer.start import Start
 from shared.grading import meaning, same_output
 from shared.policy import Policy, Trust
 from shared.trust import UNKNOWN, combined, vote_weight
 
-__all__ = ["Pair", "Thumb", "corrected", "pairs", "thumbs"]
+__all__ = ["corrected", "opinions", "pairs", "thumbs"]
 
 OPPOSED = 0.5  # what the opposite weighs, of the weight of what is said, from which on it is a dispute
 
-
-@dataclass(frozen=True)
-class Pair:
-    """Two outputs for one input, of which users prefer the first. `ids` are the events that say so."""
-
-    ids: tuple[str, ...]
-    example_id: str
-    input: str
-    chosen: str
-    rejected: str
-    weight: float
-
-
-@dataclass(frozen=True)
-class Thumb:
-    """An output for one input that users like, or do not. `ids` are the events that say so."""
-
-    ids: tuple[str, ...]
-    example_id: str
-    input: str
-    output: str
-    liked: bool
-    weight: float
-
-
 Stance = tuple[Hashable, bool]  # a question, and which of its two answers
-Settled = tuple[tuple[str, ...], Voice, float]  # the events that say so, the newest voice, and the weight of them all
 
 
-def pairs(
-    session: Session,
-    model: str,
-    most: int,
-    policy: Policy,
-    line: Collection[str] = (),
-    only: Collection[str] | None = None,
-) -> list[Pair]:
-    """Preferences that no version of `line` has learned, made of at most `most` voices, the newest first.
+class Settled(NamedTuple):
+    """An answer: all events that were heard on its question, the newest that gives it, and what it weighs."""
 
-    `only` these events, when a training that was cut short begins again.
-    """
-    heard = hear(session, model, ("preference",), most, line, only)
+    ids: tuple[str, ...]
+    voice: Voice
+    weight: float
+
+
+def opinions(session: Session, model: str, policy: Policy, start: Start) -> tuple[tuple[Pair, ...], tuple[Thumb, ...]]:
+    """What users said of outputs and a training from here may learn: nothing where there are labels, or no champion."""
+    if start.version is None or start.labels:
+        return (), ()
+    wanted = policy.training
+    preferred = pairs(session, model, policy, start.line) if wanted.preference else ()
+    return preferred, thumbs(session, model, policy, start.line) if wanted.liking else ()
+
+
+def pairs(session: Session, model: str, policy: Policy, line: Collection[str]) -> tuple[Pair, ...]:
+    """Preferences among the newest `max_new`, of which no version of `line` has learned all that was said."""
+    heard = hear(session, model, ("preference",), policy.training.max_new, line)
     settled = _settle(session, model, [one for one in heard if not same_output(*one.outputs)], policy, _order)
-    found = [Pair(ids, one.example_id, one.input, *one.outputs, weight) for ids, one, weight in settled]
+    found = (
+        Pair(ids=ids, example_id=one.example_id, weight=weight, chosen=one.outputs[0], rejected=one.outputs[1])
+        for ids, one, weight in settled
+    )
     targets = {one.example_id: one.target for one in heard}
-    return [one for one in found if not same_output(one.rejected, targets[one.example_id] or "")]
+    return tuple(one for one in found if not same_output(one.rejected, targets[one.example_id] or ""))
 
 
-def thumbs(
-    session: Session,
-    model: str,
-    most: int,
-    policy: Policy,
-    line: Collection[str] = (),
-    only: Collection[str] | None = None,
-) -> list[Thumb]:
-    """Likes and dislikes that no version of `line` has learned, made of at most `most` voices, the newest first.
-
-    `only` these events, when a training that was cut short begins again.
-    """
-    heard = [one for one in hear(session, model, ("thumbs", "rating"), most, line, only) if one.wrong is not None]
-    return [
-        Thumb(ids, one.example_id, one.input, one.output, not one.wrong, weight)
-        for ids, one, weight in _settle(session, model, heard, policy, _liking)
+def thumbs(session: Session, model: str, policy: Policy, line: Collection[str]) -> tuple[Thumb, ...]:
+    """Likes and dislikes among the newest `max_new`, of which no version of `line` has learned all that was said."""
+    heard = hear(session, model, ("thumbs", "rating"), policy.training.max_new, line)
+    settled = _settle(session, model, [one for one in heard if one.wrong is not None], policy, _liking)
+    return tuple(
+        Thumb(ids=ids, example_id=one.example_id, weight=weight, output=one.output, liked=not one.wrong)
+        for ids, one, weight in settled
         if one.target is None or same_output(one.output, one.target) is not one.wrong
-    ]
+    )
 
 
 def _order(voice: Voice) -> Stance:
@@ -106,19 +84,36 @@ def _liking(voice: Voice) -> Stance:
 def _settle(
     session: Session, model: str, heard: Sequence[Voice], policy: Policy, stance: Callable[[Voice], Stance]
 ) -> list[Settled]:
-    """What enough voices say on each question, by the last word of each speaker; `heard` is newest first."""
-    heard = within_user_share(heard, policy.trust.user_share)
-    trusted = trust_of(session, model, heard)
-    questions: dict[Hashable, dict[str, tuple[bool, Voice]]] = defaultdict(dict)
+    """What enough voices say on each question with news, by the last word of each speaker; `heard` is newest first."""
+    questions: dict[Hashable, dict[str, list[Voice]]] = defaultdict(lambda: defaultdict(list))
     for voice in heard:
-        question, side = stance(voice)
-        questions[question].setdefault(voice.speaker, (side, voice))
-    answers = (_answer([*said.values()], trusted, policy.trust) for said in questions.values())
-    return [answer for answer in answers if answer is not None]
+        questions[stance(voice)[0]][voice.speaker].append(voice)
+    waiting = _waiting(heard, [words for speakers in questions.values() for words in speakers.values()], policy)
+    trusted = trust_of(session, model, heard)
+    settled = []
+    for speakers in questions.values():
+        said = [words for words in speakers.values() if words[0].id not in waiting]
+        last = [(stance(words[0])[1], words[0]) for words in said]
+        if all(voice.learned for _, voice in last):
+            continue
+        if answer := _answer(last, trusted, policy.trust):
+            voice, weight = answer
+            others = sorted({one.id for words in said for one in words} - {voice.id})
+            settled.append(Settled((voice.id, *others), voice, weight))
+    return settled
 
 
-def _answer(said: Sequence[tuple[bool, Voice]], trusted: Mapping[str, float], trust: Trust) -> Settled | None:
-    """The heavier side's voices, its newest, and the weight as curation has it; None when few or divided."""
+def _waiting(heard: Sequence[Voice], spoken: Sequence[Sequence[Voice]], policy: Policy) -> set[str]:
+    """Those last words that are beyond their user's share of what is new."""
+    last = {words[0].id for words in spoken if not words[0].learned}
+    new = [one for one in heard if one.id in last]
+    return last - {one.id for one in within_user_share(new, policy.trust.user_share)}
+
+
+def _answer(
+    said: Sequence[tuple[bool, Voice]], trusted: Mapping[str, float], trust: Trust
+) -> tuple[Voice, float] | None:
+    """The newest voice of the heavier side, and the weight as curation has it; None when few or divided."""
 
     def weights(side: bool) -> list[float]:
         return [vote_weight(trusted.get(one.user or "", UNKNOWN), one.kind) for of, one in said if of is side]
@@ -129,7 +124,7 @@ def _answer(said: Sequence[tuple[bool, Voice]], trusted: Mapping[str, float], tr
     voices = [one for side, one in said if side is wins]
     if loser >= sum(winner) * OPPOSED or not _enough(voices, trust):
         return None
-    return tuple(one.id for one in voices), voices[0], combined(winner) * sum(winner) / (sum(winner) + loser)
+    return voices[0], combined(winner) * sum(winner) / (sum(winner) + loser)
 
 
 def _enough(voices: Sequence[Voice], trust: Trust) -> bool:

@@ -28,12 +28,13 @@ class NothingToLearnError(Exception):
 class Start:
     """The version that a candidate is to replace, and the versions after it whose lessons it has not had.
 
-    Training goes on from that version, or with `refresh` from the base.
+    `line` are that version and its ancestors. Training goes on from that version, or with `refresh` from the base.
     """
 
     version: str | None = None
     manifest_sha256: str | None = None
     unlearned: frozenset[str] = frozenset()
+    line: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     refresh: bool = False
 
@@ -56,7 +57,17 @@ def start_of(
     if version is None:
         raise NothingToLearnError(f"{request.parent} is no ancestor of the champion {champion.version}.")
     refresh = request.parent is None and task == "classification" and _is_due(session, request, version, rules)
-    return Start(version.version, version.manifest_sha256, frozenset(after), tuple(version.labels), refresh)
+    line = _line(session, version)
+    return Start(version.version, version.manifest_sha256, frozenset(after), line, tuple(version.labels), refresh)
+
+
+def _line(session: Session, version: Version | None) -> tuple[str, ...]:
+    """A version, its parent, and so on to the first."""
+    line: list[str] = []
+    while version is not None:
+        line.append(version.version)
+        version = session.get(Version, version.parent) if version.parent else None
+    return tuple(line)
 
 
 def replay_seed(request: TrainingRequested) -> str:

@@ -21,7 +21,7 @@ from shared.errors import ArtifactError
 from shared.lm.adapters import Weights
 from shared.lm.encoder import Encoder, Inputs
 from shared.lm.head import Head
-from shared.lm.task import CANDIDATE, Answer, Example
+from shared.lm.task import CANDIDATE, Answer, Example, Opinion
 from shared.policy import Training
 
 PROBE = ("warm up", "a longer text to warm up the kernels for the shapes that will come")
@@ -88,7 +88,11 @@ class Classification:
 
     @contextmanager
     def learning(
-        self, parent: Path | None, examples: Sequence[Example], config: Training
+        self,
+        parent: Path | None,
+        examples: Sequence[Example],
+        config: Training,
+        opinions: Sequence[Opinion] = (),  # noqa: ARG002  (what is said of a label is a vote, and in the examples)
     ) -> Iterator[ClassifierLearning]:
         """The next version. See `Task.learning`."""
         if parent is None:

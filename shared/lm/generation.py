@@ -3,7 +3,8 @@
 A version's folder holds `adapter_model.safetensors` and `adapter_config.json`. An increment goes on from the champion's
 adapter. Three things are asked of it at once: to say what was right (SFT on the target), to prefer it to what was
 corrected (DPO, with the champion as reference), and on replayed rows not to leave the champion (KL to it). What the
-champion has to say for the last two is computed once, before anything has moved.
+champion has to say for the last two is computed once, before anything has moved. What users merely preferred, liked or
+did not like is learned beside it: `shared.lm.opinions`.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from shared.lm.adapters import Weights
 from shared.lm.batches import by_length
 from shared.lm.causal import Causal
 from shared.lm.losses import Likely, dpo_loss, kept_kl, likeliest, sequence_log_probs, sft_loss
-from shared.lm.task import CANDIDATE, Answer, Example
+from shared.lm.opinions import SCORED, Opinions, log_probs
+from shared.lm.task import CANDIDATE, Answer, Example, Opinion
 from shared.policy import Training
 
 PROBE = ("warm up", "a longer text to warm up the kernels for the shapes that will come")
-SCORED = 8  # rows scored at once: each token has 49,152 logits, a fifth of a megabyte and as much again for its softmax
 NOTHING = " "  # what is served where a version says nothing: an output holds at least one character
 
 
@@ -56,7 +57,7 @@ class Generation:
         self.causal.load(version, folder)
         self._versions.add(version)
         with self.causal.active(version):
-            said = _log_probs(self.causal, *_tokens(self.causal, PROBE, PROBE))
+            said = log_probs(self.causal, *_tokens(self.causal, PROBE, PROBE))
         if not torch.isfinite(said).all():
             self.drop(version)
             raise ArtifactError(f"{version}: its answers are not finite.")
@@ -81,7 +82,7 @@ class Generation:
 
     @contextmanager
     def learning(
-        self, parent: Path | None, examples: Sequence[Example], config: Training
+        self, parent: Path | None, examples: Sequence[Example], config: Training, opinions: Sequence[Opinion] = ()
     ) -> Iterator[GenerationLearning]:
         """The next version. See `Task.learning`."""
         if parent is None:
@@ -89,7 +90,7 @@ class Generation:
         else:
             self.causal.load(CANDIDATE, parent)
         try:
-            yield GenerationLearning(self.causal, examples, config)
+            yield GenerationLearning(self.causal, examples, config, opinions)
         finally:
             self.causal.drop(CANDIDATE)
 
@@ -99,8 +100,10 @@ class GenerationLearning:
 
     labels: tuple[str, ...] = ()
 
-    def __init__(self, causal: Causal, examples: Sequence[Example], config: Training) -> None:
-        """Prepare all rows: tokens, and what the champion says of corrected and of replayed ones."""
+    def __init__(
+        self, causal: Causal, examples: Sequence[Example], config: Training, opinions: Sequence[Opinion] = ()
+    ) -> None:
+        """Prepare all rows: tokens, and what the champion says of corrected and of replayed ones, and of opinions."""
         self._causal, self._config = causal, config
         inputs = [one.input for one in examples]
         self._prompts, self._completions = _tokens(causal, inputs, [one.target for one in examples])
@@ -112,11 +115,13 @@ class GenerationLearning:
         with causal.active(CANDIDATE):  # it is the champion still
             self._champion = self._margins(corrected)
             self._likely = self._likeliest(replayed)
+            self._opinions = Opinions(causal, opinions, config)
 
     @property
     def lengths(self) -> list[int]:
         """Tokens of each row."""
-        return [len(prompt) + len(said) for prompt, said in zip(self._prompts, self._completions, strict=True)]
+        own = [len(prompt) + len(said) for prompt, said in zip(self._prompts, self._completions, strict=True)]
+        return own + self._opinions.lengths
 
     @contextmanager
     def training(self) -> Iterator[list[dict[str, Any]]]:
@@ -125,6 +130,15 @@ class GenerationLearning:
             yield [{"params": parameters, "lr": self._config.learning_rate}]
 
     def loss(self, rows: Sequence[int]) -> Tensor:
+        """What the examples among the rows lose, and what the opinions do."""
+        examples = [row for row in rows if row < len(self._prompts)]
+        opinions = [row - len(self._prompts) for row in rows if row >= len(self._prompts)]
+        if not opinions:
+            return self._of_examples(examples)
+        loss = self._opinions.loss(opinions) / len(rows)
+        return loss + self._of_examples(examples) * (len(examples) / len(rows)) if examples else loss
+
+    def _of_examples(self, rows: Sequence[int]) -> Tensor:
         """SFT of all rows, DPO of the corrected ones, and the distance from the champion of the replayed ones."""
         logits, labels = self._logits(rows)
         loss = sft_loss(logits, labels, self._weights[list(rows)])
@@ -172,8 +186,8 @@ class GenerationLearning:
     def _margins(self, rows: Sequence[int]) -> dict[int, Tensor]:
         """The champion's log-probabilities of the target and of what was corrected, [2] for each row."""
         prompts = [self._prompts[row] for row in rows]
-        right = _log_probs(self._causal, prompts, [self._completions[row] for row in rows])
-        wrong = _log_probs(self._causal, prompts, [self._rejected[row] for row in rows])
+        right = log_probs(self._causal, prompts, [self._completions[row] for row in rows])
+        wrong = log_probs(self._causal, prompts, [self._rejected[row] for row in rows])
         return dict(zip(rows, torch.stack([right, wrong], -1), strict=True))
 
     def _likeliest(self, rows: Sequence[int]) -> dict[int, Likely]:
@@ -193,13 +207,3 @@ def _tokens(causal: Causal, inputs: Sequence[str], targets: Sequence[str]) -> tu
 def _corrected(example: Example) -> bool:
     """Whether the champion's output is known, and another one."""
     return example.rejected is not None and not same_output(example.rejected, example.target)
-
-
-def _log_probs(causal: Causal, prompts: Sequence[list[int]], completions: Sequence[list[int]]) -> Tensor:
-    """Log p of each completion under the active adapter, [rows], without gradients."""
-    found = torch.empty(len(prompts))
-    with torch.inference_mode():
-        for rows in by_length([[*one, *other] for one, other in zip(prompts, completions, strict=True)], SCORED):
-            logits, labels = causal.logits([prompts[row] for row in rows], [completions[row] for row in rows])
-            found[rows] = sequence_log_probs(logits, labels)
-    return found

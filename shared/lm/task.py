@@ -40,8 +40,34 @@ class Example:
     replayed: bool = False  # the champion has learned it before
 
 
+@dataclass(frozen=True)
+class Preferred:
+    """Two outputs for one input, of which users prefer the first; whether it is right nobody said."""
+
+    input: str
+    chosen: str
+    rejected: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An output for one input that users like, or do not."""
+
+    input: str
+    output: str
+    liked: bool
+    weight: float = 1.0
+
+
+Opinion = Preferred | Judged
+
+
 class Learning(Protocol):
-    """The next version in the making: parameters, and what the trainer asks of them. Rows are indices of examples."""
+    """The next version in the making: parameters, and what the trainer asks of them.
+
+    Rows are indices: of the examples, and after them of opinions, if the task learns from those.
+    """
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -49,7 +75,7 @@ class Learning(Protocol):
 
     @property
     def lengths(self) -> Sequence[int]:
-        """How long each row is: batches hold rows of like length."""
+        """How long each row is, so many there are: batches hold rows of like length."""
 
     def training(self) -> AbstractContextManager[list[dict[str, Any]]]:
         """Within the block the parameters take gradients; yields the optimiser's groups."""
@@ -58,7 +84,7 @@ class Learning(Protocol):
         """What is minimised over one batch: the rows' weighted losses, divided by how many there are."""
 
     def evaluate(self, rows: Sequence[int]) -> tuple[float, float]:
-        """Weighted loss, and weighted share that is right."""
+        """Of examples: weighted loss, and weighted share that is right."""
 
     def state(self) -> Weights:
         """A copy of all that learns."""
@@ -102,9 +128,11 @@ class Task(Protocol):
         """Whether a version gives each target. Raises as `answer`."""
 
     def learning(
-        self, parent: Path | None, examples: Sequence[Example], config: Training
+        self, parent: Path | None, examples: Sequence[Example], config: Training, opinions: Sequence[Opinion] = ()
     ) -> AbstractContextManager[Learning]:
         """The next version, from the champion's files or, for a model's first version, from the base.
+
+        Opinions come with a champion alone. A task that does not learn from them has no rows for them.
 
         Raises:
             ArtifactError: the champion's files cannot be trusted.

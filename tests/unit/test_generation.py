@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -19,7 +20,8 @@ from services.trainer.snapshot import Lesson, Snapshot
 from shared.artifacts import ArtifactStore
 from shared.errors import ArtifactError
 from shared.lm.generation import Generation
-from shared.lm.task import CANDIDATE, Example
+from shared.lm.opinions import log_probs
+from shared.lm.task import CANDIDATE, Example, Judged, Opinion, Preferred
 from shared.policy import Training
 from shared.text import short_hash
 
@@ -130,29 +132,74 @@ def test_it_is_served_and_judged_as_any_task(champion: Path, tmp_path: Path) -> 
     assert scorer.right("v0", rows) == (True, False, False, False)
 
 
-def margin(task: Generation, champion: Path, config: Training) -> float:
-    """How much likelier the correction is than the corrected, after a few steps on that one row."""
-    row = [Example(NEW[0], NEW[1], rejected=SAID)]
-    with task.learning(champion, row, config) as learning:
+def log_odds(task: Generation, adapter: str) -> float:
+    """How much likelier the correction is than the corrected, in nats."""
+    causal = task.causal
+    with causal.active(adapter):
+        one, other = log_probs(causal, causal.prompts([NEW[0]] * 2), causal.completions([NEW[1], SAID])).tolist()
+    return float(one - other)
+
+
+def stepped(task: Generation, champion: Path, config: Training, examples: list[Example], *opinions: Opinion) -> float:
+    """How much likelier the correction is than the corrected, after a few steps on all rows at once."""
+    with task.learning(champion, examples, config, opinions) as learning:
+        rows = range(len(learning.lengths))
         with learning.training() as groups:
             optimizer = torch.optim.AdamW(groups)
             for _ in range(2):
                 optimizer.zero_grad()
-                learning.loss([0]).backward()  # type: ignore[no-untyped-call]
+                learning.loss(rows).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-        causal = task.causal
-        with torch.inference_mode(), causal.active(CANDIDATE):
-            both = causal.prompts([NEW[0]] * 2), causal.completions([NEW[1], SAID])
-            logits, labels = causal.logits(*both)
-            picked = logits[:, :-1].float().log_softmax(-1)
-            said = picked.gather(-1, labels[:, 1:].clamp(min=0)[..., None]).squeeze(-1)
-            one, other = (said * (labels[:, 1:] >= 0)).sum(-1).tolist()
-    return float(one - other)
+        return log_odds(task, CANDIDATE)
+
+
+def margin(task: Generation, champion: Path, config: Training) -> float:
+    return stepped(task, champion, config, [Example(NEW[0], NEW[1], rejected=SAID)])
 
 
 def test_a_correction_is_preferred_to_what_it_corrected(task: Generation, champion: Path) -> None:
     without = margin(task, champion, QUICK.model_copy(update={"preference": 0.0}))
     assert margin(task, champion, QUICK.model_copy(update={"preference": 5.0})) > without
+
+
+@pytest.mark.parametrize("flipped", [0.0, 0.2])
+def test_what_users_prefer_becomes_likelier_than_the_other(task: Generation, champion: Path, flipped: float) -> None:
+    config = QUICK.model_copy(update={"preference": 1.0, "flipped": flipped})
+    up = stepped(task, champion, config, [], Preferred(NEW[0], NEW[1], SAID))
+    down = stepped(task, champion, config, [], Preferred(NEW[0], SAID, NEW[1]))
+    assert up > down + 0.1
+
+
+def test_what_users_like_becomes_likelier_and_what_they_do_not_less_likely(task: Generation, champion: Path) -> None:
+    config = QUICK.model_copy(update={"liking": 1.0})
+    good = [Judged(NEW[0], NEW[1], True), Judged(NEW[0], SAID, False)]
+    bad = [Judged(NEW[0], NEW[1], False), Judged(NEW[0], SAID, True)]
+    assert stepped(task, champion, config, [], *good) > stepped(task, champion, config, [], *bad) + 0.1
+
+
+def test_opinions_begin_where_the_champion_stands_and_rows_share_a_batch(task: Generation, champion: Path) -> None:
+    config = QUICK.model_copy(update={"preference": 2.0, "liking": 3.0})
+    opinions: list[Opinion] = [
+        Preferred(NEW[0], NEW[1], SAID, 0.5),
+        Judged(NEW[0], SAID, False),
+        Judged(TEXTS[0], TARGETS[0], True),
+    ]
+    examples = [Example(*row) for row in ROWS[:2]]
+    with task.learning(champion, examples, config, opinions) as learning, torch.inference_mode():
+        assert len(learning.lengths) == 5
+        pair, disliked, liked = (learning.loss([row]).item() for row in (2, 3, 4))
+        assert pair == pytest.approx(2.0 * 0.5 * math.log(2), abs=1e-3), "the reference is the champion, not the base"
+        assert (disliked, liked) == pytest.approx((3.0 / 2, 3.0 / 2), abs=1e-3)
+        learned = learning.loss([0, 1]).item()
+        assert learning.loss([0, 1, 2, 3, 4]).item() == pytest.approx(
+            (2 * learned + pair + disliked + liked) / 5, abs=1e-2
+        )
+
+
+def test_a_thumb_that_is_alone_is_learned_too(task: Generation, champion: Path) -> None:
+    before = stepped(task, champion, QUICK.model_copy(update={"learning_rate": 0.0}), [], Judged(NEW[0], SAID, False))
+    alone = stepped(task, champion, QUICK.model_copy(update={"liking": 1.0}), [], Judged(NEW[0], SAID, False))
+    assert alone > before
 
 
 def test_replayed_rows_cost_nothing_until_the_champion_is_left(task: Generation, champion: Path) -> None:

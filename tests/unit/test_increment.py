@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -18,11 +20,12 @@ from torch import Tensor
 from services.trainer.fitting import batches
 from services.trainer.increment import DEV_MIN_PER_LABEL, Trained, between, dev_split, train
 from services.trainer.reports import Progress
-from services.trainer.snapshot import Lesson, Snapshot
+from services.trainer.snapshot import Lesson, Pair, Snapshot, Thumb
 from shared.artifacts import ArtifactStore
 from shared.lm.adapters import Weights, finite
 from shared.lm.classification import Classification
 from shared.lm.head import Head
+from shared.lm.task import Example, Judged, Opinion, Preferred, Task
 from shared.policy import Training
 from shared.text import short_hash
 from tests.weights import BASE, MODEL, QUICK, ROWS, Version, make_version
@@ -221,3 +224,83 @@ def test_every_row_is_in_one_batch_of_each_epoch(lengths: list[int], size: int, 
     assert sorted(index for batch in cut for index in batch) == list(range(len(lengths)))
     assert len(cut) == -(-len(lengths) // size), "as many steps as the progress bar promises"
     assert max(map(len, cut)) <= size
+
+
+def test_what_is_said_of_labels_is_no_row_of_its_own(task: Classification, champion: Version) -> None:
+    examples = [Example(*row) for row in ROWS]
+    opinions: list[Opinion] = [Preferred("where is it", "parcel", "refund"), Judged("where is it", "refund", False)]
+    with task.learning(champion.folder, examples, QUICK, opinions) as learning:
+        assert len(learning.lengths) == len(ROWS)
+
+
+class Heard:
+    """A task whose next version only notes what it is asked, with a number for a weight."""
+
+    labels: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self.examples: list[Example] = []
+        self.opinions: list[Opinion] = []
+        self.learned: set[int] = set()
+        self.judged: set[int] = set()
+        self.weight = torch.zeros(1, requires_grad=True)
+
+    @contextmanager
+    def learning(
+        self, parent: Path | None, examples: Sequence[Example], config: Training, opinions: Sequence[Opinion] = ()
+    ) -> Iterator[Heard]:
+        self.examples, self.opinions = list(examples), list(opinions)
+        yield self
+
+    @property
+    def lengths(self) -> list[int]:
+        return [1] * (len(self.examples) + len(self.opinions))
+
+    @contextmanager
+    def training(self) -> Iterator[list[dict[str, Any]]]:
+        yield [{"params": [self.weight], "lr": 0.1}]
+
+    def loss(self, rows: Sequence[int]) -> Tensor:
+        self.learned |= set(rows)
+        return (self.weight - 1).square().sum()
+
+    def evaluate(self, rows: Sequence[int]) -> tuple[float, float]:
+        self.judged |= set(rows)
+        return self.loss([]).item(), 0.0
+
+    def state(self) -> Weights:
+        return {"w": self.weight.detach().clone()}
+
+    def set_state(self, state: Weights) -> None:
+        self.weight.data.copy_(state["w"])
+
+    def save(self, folder: Path) -> None:
+        (folder / "weight").write_text(str(self.weight.item()))
+
+
+def test_opinions_are_learned_beside_examples_and_never_choose_how_far_to_move(tmp_path: Path) -> None:
+    lessons = tuple(lesson(f"text {number}", "right", 0.5) for number in range(40))
+    texts = {one.id: f"text {number}" for number, one in enumerate(lessons)} | {"x": "another", "y": "a third"}
+    snapshot = Snapshot(
+        request_id="r",
+        model=MODEL,
+        task="generation",
+        base=BASE,
+        parent="v0",
+        parent_manifest=None,
+        new=lessons[:20],
+        replay=lessons[20:],
+        pairs=(Pair(ids=("f-1",), example_id="x", weight=0.5, chosen="a", rejected="b"),),
+        thumbs=(Thumb(ids=("f-2",), example_id="y", weight=0.25, output="c", liked=False),),
+        config=QUICK.model_copy(update={"dev_share": 0.3}),
+    )
+    heard = Heard()
+    train(cast(Task, heard), tmp_path, snapshot, texts, lambda _: None, tmp_path)
+    assert heard.opinions == [Preferred("another", "a", "b", 1.0), Judged("a third", "c", False, 0.5)]
+    assert heard.learned | heard.judged == set(range(42))
+    assert {40, 41} <= heard.learned
+    assert heard.judged
+    assert not heard.learned & heard.judged
+    alone = snapshot.model_copy(update={"new": (), "replay": ()})
+    train(cast(Task, heard), tmp_path, alone, texts, lambda _: None, tmp_path)
+    assert [one.weight for one in heard.opinions] == pytest.approx([4 / 3, 2 / 3])

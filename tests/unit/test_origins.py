@@ -25,6 +25,8 @@ def test_they_are_the_votes_the_reviews_and_the_request_with_the_first_examples(
     assert origins(here, "seed one", "seed two") == Origins.of([card.request_id])
     assert origins(here, "seed one", "other words") == Origins.of([card.request_id, "f-p3"])
     assert origins(here) == Origins.of([])
+    with Session(here.engine) as session:
+        assert origins_of(session, [example_id(MODEL, "other words")], ["f-9"]) == Origins.of(["f-p3", "f-9"])
 
 
 def test_another_event_is_another_digest_and_their_order_is_none() -> None:

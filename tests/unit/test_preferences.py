@@ -7,8 +7,10 @@ from sqlmodel import Session
 
 from schemas.events import Event
 from services.trainer import hearing
+from services.trainer.hearing import inputs_of, judged
 from services.trainer.preferences import corrected, pairs, thumbs
-from shared.policy import Policy, Trust
+from services.trainer.snapshot import Pair, Thumb
+from shared.policy import Policy, Training, Trust
 from shared.text import example_id
 from tests.unit.example_rows import cost
 from tests.unit.recorder_story import (
@@ -59,16 +61,20 @@ def edited(database: Database, *texts: str) -> dict[str, str]:
         return {ids[example]: output for example, output in corrected(session, ids).items()}
 
 
-def preferred(database: Database, most: int = 100, line: tuple[str, ...] = ()) -> list[tuple[str, str, str, float]]:
-    with Session(database.engine) as session:
-        found = pairs(session, MODEL, most, EVERYBODY, line)
-    return [(one.input, one.chosen, one.rejected, round(one.weight, 4)) for one in found]
+def input_of(session: Session, one: Pair | Thumb) -> str:
+    return inputs_of(session, [one.example_id])[one.example_id]
 
 
-def liked(database: Database, most: int = 100, line: tuple[str, ...] = ()) -> list[tuple[str, str, bool, float]]:
+def preferred(database: Database, line: tuple[str, ...] = ()) -> list[tuple[str, str, str, float]]:
     with Session(database.engine) as session:
-        found = thumbs(session, MODEL, most, EVERYBODY, line)
-    return [(one.input, one.output, one.liked, round(one.weight, 4)) for one in found]
+        found = pairs(session, MODEL, EVERYBODY, line)
+        return [(input_of(session, one), one.chosen, one.rejected, round(one.weight, 4)) for one in found]
+
+
+def liked(database: Database, line: tuple[str, ...] = ()) -> list[tuple[str, str, bool, float]]:
+    with Session(database.engine) as session:
+        found = thumbs(session, MODEL, EVERYBODY, line)
+        return [(input_of(session, one), one.output, one.liked, round(one.weight, 4)) for one in found]
 
 
 def test_the_output_that_a_user_corrected_is_the_worse_one(database: Database) -> None:
@@ -198,39 +204,69 @@ def test_nobody_gives_more_than_a_share() -> None:
     database = Database(policy(user_cap=100))
     for number in range(30):
         database.record(*asked(f"p{number}", f"text {number}", (RIGHT, SERVED), "down", when=number))
+    few = EVERYBODY.model_copy(update={"training": Training(max_new=10)})
     with Session(database.engine) as session:
-        few = pairs(session, MODEL, 100, Policy())
-        assert [one.input for one in few] == ["text 29", "text 28", "text 27"]
-        assert len(thumbs(session, MODEL, 100, Policy())) == 3
-        assert len(pairs(session, MODEL, 10, EVERYBODY)) == 10
+        found = pairs(session, MODEL, Policy(), ())
+        assert [input_of(session, one) for one in found] == ["text 29", "text 28", "text 27"]
+        assert len(thumbs(session, MODEL, Policy(), ())) == 3
+        assert len(pairs(session, MODEL, few, ())) == 10
+        learned = [event for one in found for event in one.ids]
+    database.record(trained("v1", None).model_copy(update={"lessons": tuple(learned)}), crowned("v1"))
+    with Session(database.engine) as session:
+        after = pairs(session, MODEL, Policy(), ("v1",))
+        assert [input_of(session, one) for one in after] == ["text 26", "text 25", "text 24"]
 
 
-def test_what_the_line_has_learned_is_not_read_again_until_a_rollback(database: Database) -> None:
+def learned_from(*events: str) -> list[Event]:
+    return [trained("v1", None).model_copy(update={"lessons": events}), crowned("v1")]
+
+
+def test_what_the_line_has_learned_is_not_learned_again_until_a_rollback(database: Database) -> None:
     database.record(*said_of("p", "stop it"), *said_of("q", "go on"))
-    lessons = trained("v1", None).model_copy(update={"lessons": ("f-p-0", "f-p-1")})
-    database.record(lessons, crowned("v1"))
+    database.record(*learned_from("f-p-0", "f-p-1"))
     assert both(database) == ({"stop it", "go on"}, {"stop it", "go on"})
     assert [one[0] for one in preferred(database, line=("v0", "v1"))] == ["go on"]
     assert [one[0] for one in liked(database, line=("v0", "v1"))] == ["go on"]
     assert [one[0] for one in preferred(database, line=("v0",))] == ["go on", "stop it"]
 
 
-def test_a_training_that_begins_again_reads_what_it_read(database: Database) -> None:
-    database.record(*said_of("p", "stop it"))
+def test_who_disagrees_with_what_was_learned_is_held_against_all_who_said_it(database: Database) -> None:
+    for number, user in enumerate((ANN, BOB, DAN)):
+        database.record(*asked(f"p{number}", "stop it", (RIGHT, SERVED), when=number, user=user))
+    database.record(*learned_from("f-p0-0", "f-p1-0", "f-p2-0"))
+    database.record(*asked("q", "stop it", (SERVED, RIGHT), when=9, user=EVE))
+    assert preferred(database, line=("v1",)) == [("stop it", RIGHT, SERVED, round(0.875 * 0.75, 4))]
+    database.record(said("q", (RIGHT, SERVED), 12, user=EVE, name="-again"))
     with Session(database.engine) as session:
-        first = pairs(session, MODEL, 100, EVERYBODY), thumbs(session, MODEL, 100, EVERYBODY)
-        ids = [event for some in first for one in some for event in one.ids]
-        assert ids == ["f-p-0", "f-p-1"]
-    database.record(*said_of("q", "go on"))
+        [pair] = pairs(session, MODEL, EVERYBODY, ("v1",))
+    assert pair.ids == ("f-q-again", "f-p0-0", "f-p1-0", "f-p2-0", "f-q-0"), "all that was said, the newest first"
+
+
+def test_what_somebody_took_back_is_never_learned_later(database: Database) -> None:
+    database.record(*asked("p", "stop it", (SERVED, RIGHT)), said("p", (RIGHT, SERVED), 9, name="-again"))
+    database.record(*learned_from("f-p-again"))
+    assert preferred(database, line=("v1",)) == []
+
+
+def test_the_outputs_are_found_again_while_all_that_was_said_stands(database: Database) -> None:
+    database.record(*said_of("p", "stop it"), *asked("q", "go on", (RIGHT, SERVED), user=BOB))
+    ids = ["f-p-0", "f-p-1", "f-q-0"]
     with Session(database.engine) as session:
-        again = tuple(read(session, MODEL, 100, EVERYBODY, only=ids) for read in (pairs, thumbs))
-    assert again == first
+        assert judged(session, [*ids, "never said"]) == {
+            "f-p-0": (RIGHT, SERVED),
+            "f-p-1": (SERVED, ""),
+            "f-q-0": (RIGHT, SERVED),
+        }
+    database.record(erased(BOB), reviewed("stop it", "reject"))
+    with Session(database.engine) as session:
+        assert judged(session, ids) == {}
 
 
 @pytest.mark.parametrize("everywhere", ["sqlite"], indirect=True)
 def test_a_longer_log_costs_no_more(everywhere: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hearing, "MOST_EXAMINED", 50)
     monkeypatch.setattr(hearing, "MOST_HEARD", 10)
+    twenty = EVERYBODY.model_copy(update={"training": Training(max_new=20)})
     spent = []
     for length in (100, 1000):
         database = Database(policy(burst_inputs=10_000))
@@ -239,8 +275,8 @@ def test_a_longer_log_costs_no_more(everywhere: None, monkeypatch: pytest.Monkey
         with Session(database.engine) as session:
 
             def read(session: Session = session) -> None:
-                pairs(session, MODEL, 20, EVERYBODY)
-                thumbs(session, MODEL, 20, EVERYBODY)
+                pairs(session, MODEL, twenty, ())
+                thumbs(session, MODEL, twenty, ())
                 corrected(session, [example_id(MODEL, "hi")])
 
             spent.append(cost(session, read))

@@ -22,7 +22,7 @@ from shared.ids import namespaced
 from shared.tables import Attempt, Consumed, DeadLetter, Erasure, FeedbackRow, LedgerRow, Prediction, Receipt, Taint
 from shared.topics import FEEDBACK, PREDICTIONS, TRAINING_REQUESTS
 from tests.unit.recorder_records import BUS, Tape, replayed
-from tests.unit.recorder_story import ANN, BOB, at, corrected, crowned, erased, judged, said, served, trained
+from tests.unit.recorder_story import ANN, BOB, DAN, at, corrected, crowned, erased, judged, said, served, trained
 
 
 @pytest.fixture
@@ -233,6 +233,15 @@ def test_versions_that_learned_from_an_erased_user_are_marked_and_a_rebuild_is_a
     tape.say(erased(ANN, when=300))  # nothing is left to be forgotten
     assert len(rebuilds(tape)) == 1
     assert digest(replayed(tape).database.engine) == digest(tape.database.engine)
+
+
+def test_who_only_preferred_something_is_in_the_version_that_heard_it(tape: Tape) -> None:
+    lineage(tape)
+    tape.say(served("p9", "which", user=DAN), said("p9", ("b", "a"), user=DAN))
+    tape.say(trained("v3", "v2", when=90).model_copy(update={"lessons": ("f-p9",)}))
+    tape.say(judged("v3", when=91), crowned("v3", "v2", 92), erased(DAN))
+    [request] = rebuilds(tape)
+    assert (request.parent, request.tainted) == ("v2", ("v3",))
 
 
 def test_a_crash_before_the_commit_asks_for_the_same_rebuild(tape: Tape) -> None:
