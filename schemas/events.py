@@ -167,13 +167,16 @@ class FeedbackReceived(Said):
 
 
 class ReviewDecided(Said):
-    """A reviewer's decision on an example or on a version, with who and why."""
+    """A reviewer's decision on an example, a version or a label, with who and why."""
 
-    subject_kind: Literal["example", "version"]
-    subject: Id = Field(description="The example's or the version's id.")
+    subject_kind: Literal["example", "version", "label"]
+    subject: Id = Field(description="The example's or the version's id; a hash of model and label.")
     model: Name
-    decision: Literal["accept", "reject", "relabel", "promote", "rollback", "hold"]
-    target: Output | None = Field(default=None, description="The right output, for `relabel`.")
+    decision: Literal["accept", "reject", "relabel", "promote", "rollback", "hold", "merge", "retire", "restore"]
+    target: Output | None = Field(
+        default=None, description="The right output, for `relabel`; the label it goes into, for `merge`."
+    )
+    label: Label | None = Field(default=None, description="The label that is decided on.")
     reviewer: Name
     note: Note = ""
 

@@ -16,6 +16,7 @@ st.navigation(
         st.Page("pages/errors.py", title="Errors", icon=":material/error:"),
         st.Page("pages/models.py", title="Models", icon=":material/account_tree:"),
         st.Page("pages/review.py", title="Review", icon=":material/rate_review:"),
+        st.Page("pages/labels.py", title="Labels", icon=":material/label:"),
         st.Page("pages/health.py", title="Health", icon=":material/ecg_heart:"),
         st.Page("pages/forget.py", title="Forget a user", icon=":material/person_remove:"),
     ]

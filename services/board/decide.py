@@ -8,21 +8,22 @@ from typing import Literal
 import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from schemas.events import Id, Name, Note, Output
+from schemas.events import Id, Label, Name, Note, Output
 from shared.errors import BadInputError, ConfigError, UnavailableError
 
 TIMEOUT_S = 5.0  # the collector answers when the broker has the event, in milliseconds
 
 
 class Decision(BaseModel):
-    """What a reviewer decides on an example or a version, as `POST /v1/reviews` takes it."""
+    """What a reviewer decides on an example, a version or a label, as `POST /v1/reviews` takes it."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    subject_kind: Literal["example", "version"] = "example"
-    subject: Id
+    subject_kind: Literal["example", "version", "label"] = "example"
+    subject: Id | None = None
+    label: Label | None = None
     model: Name
-    decision: Literal["accept", "reject", "relabel", "promote", "rollback", "hold"]
+    decision: Literal["accept", "reject", "relabel", "promote", "rollback", "hold", "merge", "retire", "restore"]
     target: Output | None = None
     reviewer: Name
     note: Note = ""

@@ -14,6 +14,7 @@ RULES = {  # the recorder's rules, as a reviewer reads them
     "confident_champion": "The model was sure of its answer, and a single user contradicts it",
     "conflict": "Users contradict each other",
     "new_label": "The model does not know this label, and too few users have named it",
+    "retired_label": "A reviewer has retired the label",
     "quorum": "Too few users agree",
     "user_cap": "Said only by users who were beyond their daily cap",
     "no_target": "Called wrong, or less good than another; nobody said what is right",

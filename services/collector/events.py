@@ -43,6 +43,7 @@ from shared.envelope import Sealed, carry, sealed
 from shared.errors import RequestError
 from shared.identity import user_key
 from shared.ids import namespaced, new_id
+from shared.text import short_hash
 
 SOURCE = "collector"
 AHEAD = timedelta(minutes=5)  # how far a sender's clock may be ahead of ours
@@ -198,13 +199,19 @@ def _review(body: ReviewBody, origin: Origin, event_id: str) -> ReviewDecided:
         source=SOURCE,
         **_beside(body, origin.at),
         subject_kind=body.subject_kind,
-        subject=body.subject,
+        subject=_subject(body),
         model=body.model,
         decision=body.decision,
         target=body.target,
+        label=body.label,
         reviewer=body.reviewer or origin.app,
         note=body.note,
     )
+
+
+def _subject(body: ReviewBody) -> str:
+    """What is decided on. A label's id is a hash: it is free text, and an id is not."""
+    return short_hash("label", body.model, body.label) if body.label is not None else body.subject or ""
 
 
 def _erasure(body: ErasureBody, origin: Origin, event_id: str) -> UserErased:

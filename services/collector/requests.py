@@ -19,10 +19,12 @@ from pydantic_core import PydanticCustomError
 
 from schemas.events import (
     MAX_COMMENT,
+    MAX_LABEL,
     SCHEMA_VERSION,
     Dataset,
     Id,
     Input,
+    Label,
     LabelScore,
     ModelCard,
     Name,
@@ -139,32 +141,61 @@ class PredictionBody(Body):
     tags: Tags = Field(default_factory=dict)
 
 
-class ReviewBody(Body):
-    """A reviewer's decision on an example or on a version."""
+DECISIONS = {
+    "example": ("accept", "reject", "relabel"),
+    "version": ("promote", "rollback", "hold"),
+    "label": ("merge", "retire", "restore"),
+}
 
-    subject_kind: Literal["example", "version"]
-    subject: Id
+
+class ReviewBody(Body):
+    """A reviewer's decision on an example, a version or a label."""
+
+    subject_kind: Literal["example", "version", "label"]
+    subject: Id | None = Field(
+        default=None, description="The example's or the version's id; a label needs none.", validate_default=True
+    )
     model: Name
-    decision: Literal["accept", "reject", "relabel", "promote", "rollback", "hold"]
-    target: Output | None = Field(default=None, description="The right output, for `relabel`.", validate_default=True)
+    label: Label | None = Field(default=None, description="The label that is decided on.", validate_default=True)
+    decision: Literal["accept", "reject", "relabel", "promote", "rollback", "hold", "merge", "retire", "restore"]
+    target: Output | None = Field(
+        default=None,
+        description="The right output, for `relabel`; the label it goes into, for `merge`.",
+        validate_default=True,
+    )
     reviewer: Name | None = Field(default=None, description="Who decided, when several people share the key.")
     note: Note = ""
+
+    @field_validator("subject", "label")
+    @classmethod
+    def names_subject(cls, value: str | None, info: ValidationInfo) -> str | None:
+        """A label is named by itself, all else by its id."""
+        kind, wanted = info.data.get("subject_kind"), "label" if info.field_name == "label" else "id"
+        if value is None and kind is not None and (kind == "label") == (wanted == "label"):
+            raise PydanticCustomError("missing", "Field required")
+        if value is not None and wanted == "label" and kind not in (None, "label"):
+            raise PydanticCustomError("wrong_label", "A label belongs to decisions on labels")
+        return value
 
     @field_validator("decision")
     @classmethod
     def fits_subject(cls, decision: str, info: ValidationInfo) -> str:
-        """Examples are accepted, rejected or relabelled; versions are promoted, rolled back or held."""
-        decides_example = decision in ("accept", "reject", "relabel")
-        if info.data.get("subject_kind") not in (None, "example" if decides_example else "version"):
+        """Examples are accepted, rejected or relabelled; versions promoted, rolled back or held; labels have theirs."""
+        if decision not in DECISIONS.get(info.data.get("subject_kind", ""), (decision,)):
             raise PydanticCustomError("wrong_decision", "This decision does not fit the subject's kind")
         return decision
 
     @field_validator("target")
     @classmethod
     def fits_decision(cls, target: str | None, info: ValidationInfo) -> str | None:
-        """A target belongs to `relabel`, and `relabel` needs one."""
-        if "decision" in info.data and (info.data["decision"] == "relabel") != (target is not None):
-            raise PydanticCustomError("wrong_target", "A target belongs to 'relabel', and 'relabel' needs one")
+        """A target belongs to `relabel` and `merge`, which need one; no label is merged into itself."""
+        decision, label = info.data.get("decision"), info.data.get("label")
+        if decision is not None and (decision in ("relabel", "merge")) != (target is not None):
+            raise PydanticCustomError("wrong_target", "'relabel' and 'merge' need a target, and nothing else has one")
+        if target is not None and decision == "merge":
+            target = target.strip()  # as `Label` does
+            if target in ("", label) or len(target) > MAX_LABEL:
+                raise PydanticCustomError("wrong_target", "A label is merged into another label")
         return target
 
 

@@ -56,6 +56,7 @@ from services.recorder.labels import Named
 from services.recorder.records import Record
 from services.recorder.shelves import Letters
 from services.recorder.sql import insert_new, lock, replace
+from shared import label_schema
 from shared import letters as letterbox
 from shared.envelope import Outgoing, seal
 from shared.errors import UnavailableError
@@ -134,6 +135,8 @@ def record(connection: Connection, batch: Batch, policies: PolicyFile) -> Record
     _claim(connection, batch)
     touched = Touched()
     lines = lineage.lines(connection, _models_with_news(batch))
+    regrouped = {event.model for event in batch.of(ReviewDecided) if event.subject_kind == "label"}
+    standing = label_schema.schemas(connection, regrouped) if regrouped else {}
     facts.store(connection, batch.of(UserErased))
     said = [event for event in batch.events if not isinstance(event, UserErased)]
     out = shelves.note(connection, batch.letters)
@@ -148,6 +151,10 @@ def record(connection: Connection, batch: Batch, policies: PolicyFile) -> Record
     outcomes = accounting.settle(connection, batch.arrivals, batch.of(EventsCounted), _ends(batch, kept, stored))
     _follow_versions(connection, batch, lines, touched)
     touched.examples |= {event.subject for event in batch.of(ReviewDecided) if event.subject_kind == "example"}
+    if regrouped:
+        ruled = labels.ruled(connection, regrouped, standing)
+        touched.doubtful |= ruled.labels
+        touched.examples |= ruled.examples
     _settle(connection, touched, policies)
     return Recorded(len(stored.conflicts), outcomes, tuple(out), touched.held)
 

@@ -7,6 +7,7 @@ The rules, in order; the one that refuses names itself in `reason`:
 - What a person vouched for (seed, anchor) needs no votes.
 - `user_cap`: nobody voted but users beyond their cap.
 - `no_target`: nobody said what is right, only that an output is not, or which of two is better.
+- `retired_label`: nobody said what is right but by a label that a reviewer has retired.
 - `unsolicited`: on side holdout only solicited votes are evidence; who volunteers depends on who was wrong.
 - `burst`: many users began to speak of near-duplicates at once (see `guards`).
 - `near_duplicate`: its only voice is of a user who has voted on an earlier near-duplicate. It counts there.
@@ -36,7 +37,7 @@ class Case:
     """All that is known of one input of a model.
 
     `vouched` is the target that a person gave with the model; `labels` None means that any target will do; `capped`
-    says that there are votes which do not count.
+    says that there are votes which do not count, `retired` that somebody named a label which stands no more.
     """
 
     origin: str
@@ -48,6 +49,7 @@ class Case:
     labels: frozenset[str] | None = None
     guard: str = ""
     capped: bool = False
+    retired: bool = False
 
     @property
     def evidence(self) -> bool:
@@ -100,6 +102,8 @@ def _ruled(ruling: Ruling, usable: Curated) -> Curated | None:
 
 def _refusal(case: Case, tallies: tuple[Tally, ...], policy: Trust) -> tuple[str, str] | None:
     """The status and the rule that keep an input from use."""
+    if not case.votes and case.retired:
+        return "pending", "retired_label"
     if not case.votes:
         return ("quarantined", "user_cap") if case.capped else ("pending", "no_target")
     if not tallies:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,8 @@ from sqlmodel import col
 
 from services.recorder.sql import among
 from services.recorder.votes import MAX_VOTES, Ruling, Vote
+from shared import label_schema
+from shared.label_schema import LabelSchema
 from shared.tables import Example, FeedbackRow, Prediction, Review, Version, Vouched
 
 RULINGS = ("accept", "reject", "relabel")
@@ -47,10 +49,11 @@ class Evidence:
     guard: str = ""
     held: str = ""  # the rule that has it in quarantine
     capped: bool = False  # it has votes beyond their users' cap
+    retired: bool = False  # somebody calls right what a reviewer retired; it is left out of votes, ruling and vouched
 
 
 def read(connection: Connection, ids: Sequence[str]) -> list[Evidence]:
-    """What is known of the examples that exist, of at most one chunk of ids."""
+    """What is known of the examples that exist, of at most one chunk of ids; labels as reviewers let them stand."""
     votes, rulings = _votes(connection, ids), rulings_on(connection, ids)
     capped = _capped(connection, [one for one in ids if one not in votes])
     query = select(
@@ -63,7 +66,7 @@ def read(connection: Connection, ids: Sequence[str]) -> list[Evidence]:
         col(Example.guard),
         case((col(Example.status) == "quarantined", col(Example.reason)), else_="").label("held"),
     ).join_from(Example, Vouched, col(Vouched.example_id) == col(Example.id), isouter=True)
-    return [
+    found = [
         Evidence(
             id=row.id,
             model=row.model,
@@ -79,6 +82,22 @@ def read(connection: Connection, ids: Sequence[str]) -> list[Evidence]:
         )
         for row in connection.execute(query.where(among(connection, Example.id, ids)))
     ]
+    known = label_schema.schemas(connection, {one.model for one in found})
+    return [standing(one, known[one.model]) if one.model in known else one for one in found]
+
+
+def standing(one: Evidence, schema: LabelSchema) -> Evidence:
+    """The evidence with each label as what it stands for, and without what stands for nothing."""
+    spoken = [(vote, schema.standing(vote.target)) for vote in one.votes]
+    votes = tuple(replace(vote, target=label) for vote, label in spoken if label is not None)
+    ruling = one.ruling
+    if ruling is not None and ruling.target is not None:
+        label = schema.standing(ruling.target)
+        ruling = None if label is None else replace(ruling, target=label)
+    vouched = None if one.vouched is None else schema.standing(one.vouched)
+    left, said = (votes, ruling, vouched), (one.votes, one.ruling, one.vouched)
+    retired = len(votes) < len(spoken) or [part is None for part in left] != [part is None for part in said]
+    return replace(one, votes=votes, ruling=ruling, vouched=vouched, retired=retired)
 
 
 def _votes(connection: Connection, ids: Sequence[str]) -> dict[str, list[Vote]]:

@@ -38,7 +38,16 @@ def judge(
     for one in known:
         labels_ = allowed.get(one.model)
         case = Case(
-            one.origin, one.side, one.graduated, one.vouched, one.votes, one.ruling, labels_, one.guard, one.capped
+            origin=one.origin,
+            side=one.side,
+            graduated=one.graduated,
+            vouched=one.vouched,
+            votes=one.votes,
+            ruling=one.ruling,
+            labels=labels_,
+            guard=one.guard,
+            capped=one.capped,
+            retired=one.retired,
         )
         made = curate(case, trusted.get(one.id, {}), policies.of(one.model).trust)
         if made.status == "quarantined" and made.reason != one.held:

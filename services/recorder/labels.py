@@ -1,17 +1,31 @@
-"""Which labels a model may learn: those of its first examples, of its versions, of reviewers, and of enough users."""
+"""Which labels a model may learn: those of its first examples, of its versions, of reviewers, and of enough users.
+
+What a reviewer retired or merged into another label is not among them, whoever names it (see `shared.label_schema`).
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import ColumnElement, Connection, func, select, update
 from sqlmodel import col
 
+from shared import label_schema
+from shared.label_schema import EVERY_LABEL, LabelSchema
 from shared.policy import PolicyFile
-from shared.tables import Example, FeedbackRow, ModelRow, Version, Vouched, could_be_label
+from shared.tables import Example, FeedbackRow, ModelRow, Review, Version, Vouched, could_be_label
 
 Named = tuple[str, str]  # model and label
+
+
+@dataclass(frozen=True)
+class Ruled:
+    """What decisions on labels changed: labels whose standing is to be looked at, and examples."""
+
+    labels: frozenset[Named]
+    examples: frozenset[str]
 
 
 def of_models(connection: Connection, models: Iterable[str]) -> dict[str, frozenset[str]]:
@@ -28,7 +42,8 @@ def mentioned(connection: Connection, model: str) -> set[str]:
     ]
     found = {label for query in targets for label in connection.execute(query.distinct()).scalars()}
     versions = connection.execute(select(col(Version.labels)).where(col(Version.model) == model)).scalars()
-    return {label for label in found.union(*versions) if label is not None}
+    schema = label_schema.schemas(connection, [model]).get(model, EVERY_LABEL)
+    return {label for label in found.union(*versions, schema.named) if label is not None}
 
 
 def settle(connection: Connection, fresh: set[Named], doubtful: set[Named], policies: PolicyFile) -> set[str]:
@@ -43,11 +58,14 @@ def settle(connection: Connection, fresh: set[Named], doubtful: set[Named], poli
         col(ModelRow.request_id).is_not(None)
     )
     waiting: set[str] = set()
+    schemas = label_schema.schemas(connection, asked)
     for model, task, labels in connection.execute(query.where(col(ModelRow.name).in_(sorted(asked)))).all():
         open_ = {label for label in asked[model] if label not in labels or (model, label) in doubtful}
         if task != "classification" or not open_:
             continue
         admitted = _admitted(connection, model, open_, policies.of(model).trust.new_label_users)
+        schema = schemas.get(model, EVERY_LABEL)
+        admitted = {label for label in admitted | (open_ & schema.named) if schema.standing(label) == label}
         if changed := (admitted ^ (open_ & set(labels))):
             now = sorted((set(labels) - open_) | admitted)
             connection.execute(update(ModelRow).where(col(ModelRow.name) == model).values(labels=now))
@@ -56,6 +74,36 @@ def settle(connection: Connection, fresh: set[Named], doubtful: set[Named], poli
             )
             waiting |= set(connection.execute(affected).scalars())
     return waiting
+
+
+def ruled(connection: Connection, models: Iterable[str], before: Mapping[str, LabelSchema]) -> Ruled:
+    """What reviewers' decisions on labels changed, since there were these schemas."""
+    labels: set[Named] = set()
+    examples: set[str] = set()
+    for model, schema in label_schema.schemas(connection, models).items():
+        was = before.get(model, EVERY_LABEL)
+        changed = {one for one in was.into.keys() | schema.into.keys() if was.standing(one) != schema.standing(one)}
+        labels |= {(model, label) for label in changed | was.named | schema.named}
+        examples |= _named(connection, model, changed)
+    return Ruled(frozenset(labels), frozenset(examples))
+
+
+def _named(connection: Connection, model: str, labels: Iterable[str]) -> set[str]:
+    """The examples of which anybody said that one of these labels is right."""
+    wanted = sorted(labels)
+    queries = (
+        select(col(FeedbackRow.example_id)).where(col(FeedbackRow.model) == model, _one_of(FeedbackRow, wanted)),
+        select(col(Vouched.example_id)).where(col(Vouched.model) == model, _one_of(Vouched, wanted)),
+        select(col(Review.subject)).where(
+            col(Review.model) == model, col(Review.subject_kind) == "example", col(Review.target).in_(wanted)
+        ),
+    )
+    return {one for query in queries for one in connection.execute(query).scalars() if one is not None}
+
+
+def _one_of(table: type[FeedbackRow | Vouched], labels: Sequence[str]) -> ColumnElement[bool]:
+    """As the index of the table by its label says it."""
+    return col(table.target).in_(labels) & could_be_label(col(table.target))
 
 
 def _admitted(connection: Connection, model: str, labels: set[str], users: int) -> set[str]:

@@ -18,6 +18,7 @@ from services.recorder.heads import Newcomer
 from services.recorder.join import Joined
 from services.recorder.sql import chunks, insert
 from services.recorder.votes import Vote
+from shared import label_schema
 from shared.policy import PolicyFile
 from shared.tables import Example
 
@@ -33,6 +34,8 @@ def add(
     """Write new inputs; those that are judged by it. `held` counts what goes into quarantine, by rule."""
     alone = lonely(connection, newcomers, votes)
     known = _evidence(connection, [newcomers[key] for key in alone], counted)
+    schemas = label_schema.schemas(connection, {one.model for one in known})
+    known = [evidence.standing(one, schemas[one.model]) if one.model in schemas else one for one in known]
     rows = {key: newcomer.row for key, newcomer in newcomers.items()}
     for one, made in examples.judge(connection, known, policies, held):
         rows[one.id] |= examples.columns(made)

@@ -42,6 +42,8 @@ def manifest(snapshot: Snapshot, origins: Origins, outcome: Outcome) -> dict[str
         "heard": list(snapshot.heard),
         "config": snapshot.config.model_dump(mode="json"),
         "labels": list(outcome.labels),
+        "label_schema": short_hash(*outcome.labels) if outcome.labels else None,
+        "regrouped": dict(snapshot.regrouped),
         "steps": outcome.steps,
         "loss_curve": list(outcome.loss_curve),
         "examples_per_s": outcome.examples_per_s,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -95,6 +96,7 @@ def _train(job: Job, reports: Connection) -> Outcome:
     import transformers
 
     from services.trainer.increment import train
+    from services.trainer.regroup import regrouped
     from shared.lm import bases, loading
 
     def report(progress: Progress) -> None:
@@ -104,7 +106,11 @@ def _train(job: Job, reports: Connection) -> Outcome:
     watch, start = Stopwatch(), time.perf_counter()
     task = loading.task(job.snapshot.task, job.snapshot.base, job.threads or os.cpu_count() or 1)
     watch.lap("load_s")
-    trained = train(task, job.parent, job.snapshot, job.texts, report, job.output)
+    with tempfile.TemporaryDirectory(dir=job.output.parent) as folder:
+        parent = job.parent
+        if parent and job.snapshot.regrouped:
+            parent = regrouped(parent, dict(job.snapshot.regrouped), Path(folder) / parent.name)
+        trained = train(task, parent, job.snapshot, job.texts, report, job.output)
     _must_be_finite(*trained.loss_curve)
     watch.lap("train_s")
     seconds = time.perf_counter() - start

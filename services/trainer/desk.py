@@ -152,6 +152,7 @@ class Desk:
             parent=start.version,
             parent_manifest=start.manifest_sha256,
             refresh=start.refresh,
+            regrouped=start.regrouped,
             new=tuple(row.lesson for row in new),
             replay=tuple(row.lesson for row in replay),
             pairs=preferred,

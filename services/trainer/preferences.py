@@ -40,7 +40,7 @@ class Settled(NamedTuple):
 
 def opinions(session: Session, model: str, policy: Policy, start: Start) -> tuple[tuple[Pair, ...], tuple[Thumb, ...]]:
     """What users said of outputs and a training from here may learn: nothing where there are labels, or no champion."""
-    if start.version is None or start.labels:
+    if start.version is None or start.labels or start.refresh:
         return (), ()
     wanted = policy.training
     preferred = pairs(session, model, policy, start.line) if wanted.preference else ()

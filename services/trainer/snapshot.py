@@ -78,6 +78,7 @@ class Snapshot(Frozen):
     """Everything that decides what an increment becomes, but for the texts, which the ids name.
 
     `parent` is the champion that it is to replace. Training goes on from there, but for a `refresh`: from the base.
+    `regrouped` says of the parent's labels that stand no more what they were merged into; None is nothing.
     """
 
     request_id: str
@@ -92,6 +93,7 @@ class Snapshot(Frozen):
     thumbs: tuple[Thumb, ...] = ()
     config: Training
     refresh: bool = False
+    regrouped: tuple[tuple[str, str | None], ...] = ()
 
     @property
     def goes_on_from(self) -> str | None:

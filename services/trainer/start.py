@@ -13,6 +13,7 @@ from sqlalchemy import func
 from sqlmodel import Session, select
 
 from schemas.events import ModelStateChanged, TrainingRequested
+from shared.label_schema import EVERY_LABEL, schemas
 from shared.policy import Training
 from shared.tables import Version
 from shared.text import short_hash
@@ -28,14 +29,16 @@ class NothingToLearnError(Exception):
 class Start:
     """The version that a candidate is to replace, and the versions after it whose lessons it has not had.
 
-    `line` are that version and its ancestors. Training goes on from that version, or with `refresh` from the base.
+    `line` are that version and its ancestors, `labels` its labels that stand, and `regrouped` those that do not, with
+    what they were merged into. Training goes on from that version, or with `refresh` from the base.
     """
 
     version: str | None = None
     manifest_sha256: str | None = None
     unlearned: frozenset[str] = frozenset()
     line: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
+    labels: frozenset[str] = frozenset()
+    regrouped: tuple[tuple[str, str | None], ...] = ()
     refresh: bool = False
 
 
@@ -56,9 +59,20 @@ def start_of(
         version = session.get(Version, version.parent) if version.parent else None
     if version is None:
         raise NothingToLearnError(f"{request.parent} is no ancestor of the champion {champion.version}.")
+    schema = schemas(session, [version.model]).get(version.model, EVERY_LABEL)
+    labels = frozenset(label for label in map(schema.standing, version.labels) if label is not None)
+    gone = tuple((label, schema.standing(label)) for label in version.labels if schema.standing(label) != label)
     refresh = request.parent is None and task == "classification" and _is_due(session, request, version, rules)
-    line = _line(session, version)
-    return Start(version.version, version.manifest_sha256, frozenset(after), line, tuple(version.labels), refresh)
+    refresh |= bool(version.labels) and not labels  # a head without a row is none to go on from
+    return Start(
+        version=version.version,
+        manifest_sha256=version.manifest_sha256,
+        unlearned=frozenset(after),
+        line=_line(session, version),
+        labels=labels,
+        regrouped=() if refresh else gone,
+        refresh=refresh,
+    )
 
 
 def _line(session: Session, version: Version | None) -> tuple[str, ...]:

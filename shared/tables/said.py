@@ -84,9 +84,11 @@ class Review(SQLModel, table=True):
     model: str
     decision: str
     target: str | None
+    label: str | None = None
     reviewer: str
     note: str
     occurred_at: datetime = Field(sa_column=time_column())
+    __table_args__ = (Index("review_by_kind", "model", "subject_kind"),)
 
 
 class Example(SQLModel, table=True):

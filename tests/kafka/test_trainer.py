@@ -13,11 +13,11 @@ from services.trainer.candidate import folder_of
 from services.trainer.origins import Origins
 from shared.kafka import Bus
 from shared.tables import DeadLetter, Example
-from shared.text import example_id
+from shared.text import example_id, short_hash
 from shared.topics import TRAINING_REQUESTS
 from tests.kafka.stage import Stage, asked, card, staged, until
 from tests.kafka.trainers import ANCHORS, POLICIES, ask, first_version, reasons, serve, told, trainer
-from tests.unit.recorder_story import ANN, BOB, EVE, MODEL, NOON, corrected, crowned, reviewed, trained
+from tests.unit.recorder_story import ANN, BOB, EVE, MODEL, NOON, corrected, crowned, decided, reviewed, trained
 from tests.weights import BASE, ROWS
 
 pytestmark = pytest.mark.kafka
@@ -94,6 +94,22 @@ def test_drift_is_answered_by_a_version_made_anew_on_all_that_the_line_has_learn
     assert anew.lessons == (example_id(MODEL, "reimburse me at once"),)
     assert set(manifest["replay"]) == set(v0.lessons)
     assert (anew.labels, anew.step_size) == (v0.labels, None), "there is nothing that it moved from"
+
+
+def test_a_version_knows_no_label_that_a_reviewer_merged_or_retired(stage: Stage) -> None:
+    with trainer(stage):
+        v0 = first_version(stage)
+        serve(stage, v0)
+        stage.database.record(decided("login", "retire"), decided("refund", "merge", "money", when=111))
+        stage.database.record(*corrected("p", "reimburse me at once", "refund"))
+        ask(stage, asked("more"))
+        until(lambda: len(stage.of(CandidateTrained)) == 2)
+    v1 = stage.of(CandidateTrained)[1]
+    _, manifest = stage.artifacts.get(folder_of(v1.version), v1.manifest_sha256)
+    assert (v1.parent, v1.labels) == (v0.version, ("parcel", "money"))
+    assert manifest["regrouped"] == {"login": None, "refund": "money"}
+    assert manifest["label_schema"] == short_hash("parcel", "money")
+    assert set(manifest["replay"]) == {example_id(MODEL, text) for text, label in ROWS if label != "login"}
 
 
 def test_poison_is_put_aside_and_the_next_request_is_answered(stage: Stage) -> None:

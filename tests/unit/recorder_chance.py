@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from schemas.events import Event
 from shared.policy import PolicyFile
@@ -19,6 +20,7 @@ from tests.unit.recorder_story import (
     Value,
     added,
     crowned,
+    decided,
     erased,
     judged,
     policy,
@@ -30,6 +32,7 @@ from tests.unit.recorder_story import (
 
 TEXTS = ("hi there", "there, hi!", "Hi  there", "refund me", "me refund?", "card lost", "lost card", "x", "y", "z")
 LABELS = ("a", "b", "new", "odd")
+RULINGS: tuple[Literal["merge", "retire", "restore"], ...] = ("merge", "merge", "retire", "restore")
 USERS = (ANN, BOB, EVE, DAN, None)
 DAYS = (0, 0, 0, 1, 29, 30, 45)  # on both sides of what trust remembers
 
@@ -57,6 +60,10 @@ def some_log(rng: random.Random, database: Database) -> list[Event]:
         decision: Decision = rng.choice(["accept", "reject", "relabel"])
         target = rng.choice(LABELS) if decision == "relabel" else None
         events.append(reviewed(text, decision, target, float(rng.randint(5, 30))))
+    for label in rng.sample(LABELS, rng.choice([0, 0, 1, 3])):
+        ruling = rng.choice(RULINGS)
+        other = rng.choice([one for one in (*LABELS, "fresh") if one != label]) if ruling == "merge" else None
+        events.append(decided(label, ruling, other, float(rng.randint(5, 30))))
     events += _increments(rng)
     return events + [erased(user, float(rng.randint(3, 20))) for user in rng.sample([ANN, BOB], rng.choice([0, 0, 1]))]
 

@@ -35,7 +35,7 @@ from services.recorder.datasets import Imported
 from shared.datasets import Row
 from shared.policy import Gate, Policy, PolicyFile, Trust
 from shared.tables import Example, open_database
-from shared.text import example_id
+from shared.text import example_id, short_hash
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 MODEL, DIGEST = "m", "0" * 64
@@ -159,6 +159,24 @@ def reviewed(text: str, decision: Decision, target: str | None = None, when: flo
         subject=subject,
         model=MODEL,
         decision=decision,
+        target=target,
+        reviewer="rita",
+    )
+
+
+def decided(
+    label: str, decision: Literal["merge", "retire", "restore"], target: str | None = None, when: float = 110
+) -> ReviewDecided:
+    """A reviewer's decision on a label."""
+    return ReviewDecided(
+        event_id=f"rl-{short_hash(label)[:8]}-{when}",
+        occurred_at=at(when),
+        source="collector",
+        subject_kind="label",
+        subject=short_hash("label", MODEL, label),
+        model=MODEL,
+        decision=decision,
+        label=label,
         target=target,
         reviewer="rita",
     )

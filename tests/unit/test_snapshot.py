@@ -66,6 +66,7 @@ CHANGES: dict[str, Any] = {
     "thumbs": (THUMB,),
     "config": Training(rank=8),
     "refresh": True,
+    "regrouped": (("a", "b"),),
 }
 lessons = some.lists(
     some.builds(Lesson, id=some.text("0123456789abcdef", min_size=8), target=some.text(), weight=some.floats(0, 1))

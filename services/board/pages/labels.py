@@ -1,0 +1,98 @@
+"""Labels: what each one stands for, and a reviewer's decision to merge it into another, retire it, or restore it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from services.board import activity, decide, frame, labels, reading
+from services.board.labels import LabelFacts
+from services.board.settings import BoardSettings
+from shared.errors import BadInputError, LearnbackError
+from shared.settings import load
+
+ACTIONS = {"merge": "Merge", "retire": "Retire", "restore": "Restore"}
+WHAT = {
+    "merge": "Whatever anybody called by this label counts as the other one, now and later. Two labels of one meaning "
+    "become one; a new name renames it.",
+    "retire": "Nobody's word for this label counts any more: its examples teach nothing and judge nothing.",
+    "restore": "The label stands for itself again, as if it had never been merged or retired.",
+}
+NO_LABELS = "This model writes text: it has no labels."
+
+
+def show() -> None:
+    """The page."""
+    st.title("Labels")
+    if reading.ask(activity.model_card, frame.model()).task == "generation":
+        frame.empty(NO_LABELS)
+        return
+    known = reading.ask(labels.labels, frame.model())
+    if not known:
+        frame.empty("No label yet. They come with the model's first examples.")
+        return
+    if told := st.session_state.pop("told", None):
+        st.success(told, icon=":material/check:")
+    table(known)
+    with st.container(border=True):
+        form(known)
+
+
+def table(known: tuple[LabelFacts, ...]) -> None:
+    """Every label."""
+    st.caption("A decision changes examples at once, and answers with the next version that is promoted.")
+    st.dataframe(
+        {
+            "Label": [one.name for one in known],
+            "State": [one.state for one in known],
+            "Lessons": [one.lessons for one in known],
+            "Evidence": [one.evidence for one in known],
+        },
+        hide_index=True,
+        height=frame.table_height(min(12, len(known))),
+    )
+
+
+def form(known: tuple[LabelFacts, ...]) -> None:
+    """The decision, who takes it, and why."""
+    by_name = {one.name: one for one in known}
+    label = st.selectbox("Label", list(by_name), index=None, key="label", placeholder="Choose a label")
+    if label is None:
+        return
+    actions = ["merge", "retire"] if by_name[label].stands else ["restore", "merge"]
+    action = st.segmented_control(
+        "Decision", actions, format_func=ACTIONS.__getitem__, default=actions[0], required=True, key=f"action-{label}",
+    )  # fmt: skip
+    st.caption(WHAT[action or actions[0]])
+    target = None
+    if action == "merge":
+        target = st.selectbox(
+            "Into", [one.name for one in known if one.stands and one.name != label], index=None,
+            accept_new_options=True, key=f"target-{label}", placeholder="Choose a label or type a new name",
+        )  # fmt: skip
+    note = st.text_input("Note", placeholder="Why, for whoever reads this later", key=f"note-{label}")
+    st.session_state.setdefault("reviewer", load(BoardSettings).reviewer or "")
+    reviewer = st.text_input("Reviewer", placeholder="your-name", key="reviewer")
+    ready = bool(reviewer) and (action != "merge" or bool(target))
+    if st.button("Send decision", type="primary", disabled=not ready, key="send-label"):
+        send(label, action or actions[0], target, reviewer, note)
+
+
+def send(label: str, action: str, target: str | None, reviewer: str, note: str) -> None:
+    """Post the decision; the recorder applies it, and the table shows it a moment later."""
+    settings = load(BoardSettings)
+    try:
+        decided = decide.decision(
+            subject_kind="label", label=label, model=frame.model(), decision=action, target=target,
+            reviewer=reviewer, note=note,
+        )  # fmt: skip
+        decide.post(decided, settings.collector_url, decide.read_key(settings.key_file))
+    except LearnbackError as error:
+        st.error("The decision was not taken.", icon=":material/block:")
+        field = f"{error.field}: " if isinstance(error, BadInputError) and error.field else ""
+        st.text(field + str(error))
+        return
+    st.session_state["told"] = f"Decision sent: {action}."
+    st.rerun()
+
+
+frame.show(show)

@@ -1,0 +1,40 @@
+"""A champion whose labels were merged or retired by a reviewer, as an increment goes on from it.
+
+A retired label's row leaves the head. Rows of labels that are one by now become one: their mean direction, as long as
+they are on average, from which training goes on with the examples of all of them.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from shared.lm.head import Head
+
+
+def regrouped(champion: Path, into: Mapping[str, str | None], folder: Path) -> Path:
+    """The champion's files with another head, in `folder`."""
+    shutil.copytree(champion, folder)
+    regroup(Head.load(champion), into).save(folder)
+    return folder
+
+
+def regroup(head: Head, into: Mapping[str, str | None]) -> Head:
+    """The head in which each label is what it stands for: `into` says it of those that are not themselves any more."""
+    members: dict[str, list[int]] = {}
+    for row, label in enumerate(head.labels):
+        if (standing := into.get(label, label)) is not None:
+            members.setdefault(standing, []).append(row)
+    made = [_mean(head.weight[rows]) if len(rows) > 1 else head.weight[rows[0]] for rows in members.values()]
+    bias = [head.bias[rows].mean() for rows in members.values()]
+    return Head(tuple(members), torch.stack(made), torch.stack(bias))
+
+
+def _mean(rows: Tensor) -> Tensor:
+    length: Tensor = rows.norm(dim=1).mean()
+    return functional.normalize(rows.mean(0), dim=-1) * length
