@@ -81,8 +81,16 @@ class Training(Section):
     layers: int | None = Field(
         default=None, ge=1, description="Top layers that carry LoRA; 3 of an encoder, all of a language model."
     )
-    max_epochs: int = Field(default=4, ge=1, description="Passes over new and replayed examples.")
-    seed_epochs: int = Field(default=6, ge=1, description="Passes over a new model's first examples.")
+    max_epochs: int = Field(
+        default=4,
+        ge=1,
+        description="Passes over up to 1,000 new and replayed examples; n times as many take √n times fewer.",
+    )
+    seed_epochs: int | None = Field(
+        default=None,
+        ge=1,
+        description="The same for a new model's first examples; 15 of a classifier, 6 of a language model.",
+    )
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0, description="Peak rate of the LoRA weights.")
     head_learning_rate: float = Field(default=5e-3, gt=0)

@@ -1,7 +1,9 @@
 """Classification: CLINC150 in increments beside training anew on everything, a few rows of each label, and all of them.
 
-Ours is what the trainer does by default. Whoever trains anew does so after each increment on all lessons so far; other
-people's trainers do it once, on all lessons there are. «All labels» and «known then»: see `bench.learning.outcomes`.
+Ours is what the trainer does by default. Who trains anew does so after each increment on all lessons so far, with the
+first seed; with others once on all lessons there are, earlier increments being taken to cost the same. In which order
+lessons come means nothing to it, so that it stands beside both streams. Other people's trainers learn all lessons once.
+«All labels» and «known then»: see `bench.learning.outcomes`.
 """
 
 from __future__ import annotations
@@ -14,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.learning import STREAMS, growth, latency, noise, others, trainers
-from bench.learning.course import DATA, Size, course, shots
+from bench.learning.course import DATA, Course, Size, course, shots
 from bench.learning.figures import REGRESSION, SETFIT, of_all, of_few, of_speed, of_stream
 from bench.learning.jobs import workers
 from bench.learning.outcomes import JOINT, NAIVE, OURS, Learned, Retrained
-from bench.learning.sequence import from_base, go_through
+from bench.learning.sequence import from_base, go_through, train_anew
 from bench.report import Figure, Tell
 from shared.errors import UnavailableError
 from shared.policy import Training
@@ -42,6 +44,7 @@ class Plan:
     data: Path = DATA
 
 
+GROWING = STREAMS[1]  # the stream that training anew goes through: it tells of backward transfer too
 WHOLE = Plan(
     Size(),
     seeds=3,
@@ -84,7 +87,7 @@ class Session:
         return future
 
 
-Run = dict[str, Future[Learned]]
+Runs = dict[str, list[Future[Learned]]]
 Peers = dict[str, Future[Retrained]]
 
 
@@ -94,7 +97,8 @@ def measure(quick: bool, tell: Tell, stream: str | None, data: Path | None) -> l
     with workers() as pool:
         session = Session(pool, tell)
         if stream:
-            return of_stream(stream, _results(_through(session, plan, stream)), plan.whole)
+            anew = _anew(session, plan, stream)
+            return of_stream(stream, together(_through(session, plan, stream), anew), plan.whole)
         figures = _learned(session, plan)
     return figures + latency.figures(
         latency.latency(plan.data, plan.requests, tell)
@@ -103,9 +107,10 @@ def measure(quick: bool, tell: Tell, stream: str | None, data: Path | None) -> l
 
 def _learned(session: Session, plan: Plan) -> list[Figure]:
     """The streams, all lessons at once, a few of them, and an increment after many."""
+    anew = _anew(session, plan, GROWING)  # begun first, as it takes longest
     runs = {one: _through(session, plan, one) for one in STREAMS}
     pythons = others.prepare(session.tell)
-    anew = _anew(session, plan, pythons)
+    begun = _others(session, plan, pythons)
     draws = [_draw(session, plan, seed, pythons) for seed in range(plan.draws)]
     grown = session.begin(
         f"{plan.history:,} examples", growth.growth, plan.data, growth.SHORT, plan.history, plan.turns
@@ -114,9 +119,9 @@ def _learned(session: Session, plan: Plan) -> list[Figure]:
         session.begin(f"noise, seed {seed}", noise.noise, plan.data, seed, plan.noise, plan.config)
         for seed in range(plan.seeds)
     ]
-    learned = {one: _results(run) for one, run in runs.items()}
+    learned = {one: together(run, anew) for one, run in runs.items()}
     joint, ours = ([run[way] for run in learned[STREAMS[0]]] for way in (JOINT, OURS))
-    peers, few = _done(anew), [_done(draw) for draw in draws]
+    peers, few = _done(begun), [_done(draw) for draw in draws]
     return [
         *(figure for one, found in learned.items() for figure in of_stream(one, found, plan.whole)),
         *of_all(joint, ours, peers, plan.whole),
@@ -127,24 +132,30 @@ def _learned(session: Session, plan: Plan) -> list[Figure]:
     ]
 
 
-def _through(session: Session, plan: Plan, stream: str) -> list[Run]:
-    """Ours, ours without replay and training anew, through one stream with each seed."""
+def _through(session: Session, plan: Plan, stream: str) -> Runs:
+    """Ours, with replay and without, through one stream with each seed."""
+    return {
+        way: [
+            session.begin(f"{stream}, seed {seed}, {way}", go_through, way, _course(plan, stream, seed), plan.config)
+            for seed in range(plan.seeds)
+        ]
+        for way in (OURS, NAIVE)
+    }
+
+
+def _anew(session: Session, plan: Plan, stream: str) -> list[Future[Learned]]:
+    """Training anew through one stream with the first seed, and on all lessons with the others."""
     return [
-        {
-            way: session.begin(
-                f"{stream}, seed {seed}, {way}",
-                go_through,
-                way,
-                course(stream, seed, plan.stream, plan.data),
-                plan.config,
-            )
-            for way in (JOINT, OURS, NAIVE)
-        }
+        session.begin(f"seed {seed}, {JOINT}", train_anew, _course(plan, stream, seed), plan.config, seed == 0)
         for seed in range(plan.seeds)
     ]
 
 
-def _anew(session: Session, plan: Plan, pythons: Mapping[str, Path | None]) -> Peers:
+def _course(plan: Plan, stream: str, seed: int) -> Course:
+    return course(stream, seed, plan.stream, plan.data)
+
+
+def _others(session: Session, plan: Plan, pythons: Mapping[str, Path | None]) -> Peers:
     """What others make of all the lessons of a stream."""
     given = course(STREAMS[0], 0, plan.stream, plan.data)
     everything = (given.everything, given.test)
@@ -168,8 +179,13 @@ def _draw(session: Session, plan: Plan, seed: int, pythons: Mapping[str, Path | 
     return begun
 
 
-def _results(runs: Sequence[Run]) -> list[dict[str, Learned]]:
-    return [{way: one.result() for way, one in run.items()} for run in runs]
+def together(runs: Runs, anew: Sequence[Future[Learned]]) -> list[dict[str, Learned]]:
+    """What came of each seed's ways."""
+    first = anew[0].result()
+    joint = [first] + [replace(one.result(), cpu_s=(*first.cpu_s[:-1], *one.result().cpu_s)) for one in anew[1:]]
+    return [
+        {JOINT: joint[seed], **{way: begun[seed].result() for way, begun in runs.items()}} for seed in range(len(anew))
+    ]
 
 
 def _done(begun: Peers) -> dict[str, Retrained]:

@@ -16,10 +16,11 @@ TRAINERS = {TUNED: 3.0, STOCK: 12.0}  # and how many times quicker an increment 
 def of_stream(stream: str, runs: Sequence[dict[str, Learned]], bars: bool) -> list[Figure]:
     """The table's lines of one stream, means over its seeds."""
 
-    def line(name: str, what: Callable[[Learned], float], unit: str, bar: Bar | None = None) -> Figure:
-        found = {way: [what(run[way]) for run in runs] for way in (OURS, JOINT, NAIVE)}
-        peers = {way: mean(values) for way, values in found.items() if way != OURS}
-        return _mean(name, found[OURS], unit, bar if bars else None, peers)
+    def line(
+        name: str, what: Callable[[Learned], float], unit: str, bar: Bar | None = None, among: str | None = None
+    ) -> Figure:
+        peers = {way: mean(what(one) for one in _those(runs, way, among)) for way in (JOINT, NAIVE)}
+        return _mean(name, [what(run[OURS]) for run in runs], unit, bar if bars else None, peers)
 
     less = [run[OURS].accuracy - run[JOINT].accuracy for run in runs]
     share = [100 * sum(run[OURS].cpu_s) / sum(run[JOINT].cpu_s) for run in runs]
@@ -34,10 +35,15 @@ def of_stream(stream: str, runs: Sequence[dict[str, Learned]], bars: bool) -> li
     for reading in runs[0][OURS].transfers:
         mean_change, worst = _of(reading, "mean"), _of(reading, "worst")
         figures += [
-            line(f"… backward transfer {reading}", mean_change, "points", at_least(-1.0)),
-            line("… its worst group", worst, "points", at_least(-3.0)),
+            line(f"… backward transfer {reading}", mean_change, "points", at_least(-1.0), reading),
+            line("… its worst group", worst, "points", at_least(-3.0), reading),
         ]
     return figures
+
+
+def _those(runs: Sequence[dict[str, Learned]], way: str, reading: str | None) -> list[Learned]:
+    """A way's results; those alone that tell of backward transfer where that is what is read."""
+    return [run[way] for run in runs if reading is None or reading in run[way].transfers]
 
 
 def _of(reading: str, what: str) -> Callable[[Learned], float]:

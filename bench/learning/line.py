@@ -200,8 +200,7 @@ def anew(
         config=config,
     )
     output.mkdir(parents=True, exist_ok=True)
-    trained = train(task, None, snapshot, texts, lambda _: None, output)
-    return len(lessons) * len(trained.loss_curve) // -(-len(lessons) // config.batch_size)
+    return train(task, None, snapshot, texts, lambda _: None, output).rows
 
 
 def _recorded(state: ModelStateChanged, snapshot: Snapshot, labels: Sequence[str]) -> Iterable[SQLModel]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean
 
@@ -20,26 +20,46 @@ ASKED = "asked"
 
 
 def go_through(way: str, given: Course, config: Training) -> Learned:
-    """Learn a course in one way; labels that come with later increments are asked for as they come."""
+    """Learn a course in increments, with replay or without it; ask for each group of labels when it has come."""
     task = Classification(BASE)
     with tempfile.TemporaryDirectory(prefix="learnback-bench-") as name:
         line = Line(Path(name), task, config, replays=way == OURS)
-        cpu_s, after = [], []
-        for number, new in enumerate(given.increments):
-            clock = Clock()
-            if way == JOINT:
-                files = Path(name) / f"joint-{number}"
-                with clock.running():
-                    joint(task, given.everything[: sum(map(len, given.increments[: number + 1]))], config, files)
-            else:
-                line.give(new)
-                with clock.running():
-                    line.learn()
-                files = line.files
-            cpu_s.append(clock.seconds)
-            if given.grows and number + 1 < len(given.increments):
-                after.append(ranked(task, files, given.tested(number)))
-        end = ranked(task, files, given.test)
+
+        def learn(number: int, clock: Clock) -> Path:
+            line.give(given.increments[number])
+            with clock.running():
+                line.learn()
+            return line.files
+
+        return _learned(way, task, given, range(len(given.increments)), learn)
+
+
+def train_anew(given: Course, config: Training, each: bool) -> Learned:
+    """Train anew on all lessons so far after each increment, or on all there are after the last one alone."""
+    task, last = Classification(BASE), len(given.increments) - 1
+    with tempfile.TemporaryDirectory(prefix="learnback-bench-") as name:
+
+        def learn(number: int, clock: Clock) -> Path:
+            files = Path(name) / f"joint-{number}"
+            with clock.running():
+                joint(task, given.everything[: sum(map(len, given.increments[: number + 1]))], config, files)
+            return files
+
+        return _learned(JOINT, task, given, range(0 if each else last, last + 1), learn)
+
+
+def _learned(
+    way: str, task: Classification, given: Course, numbers: range, learn: Callable[[int, Clock], Path]
+) -> Learned:
+    """What comes of learning at each of these increments, timed by the clock that `learn` is given."""
+    cpu_s, after = [], []
+    for number in numbers:
+        clock = Clock()
+        files = learn(number, clock)
+        cpu_s.append(clock.seconds)
+        if given.grows and number < numbers[-1]:
+            after.append(ranked(task, files, given.tested(number)))
+    end = ranked(task, files, given.test)
     return Learned(way, tuple(cpu_s), right(end, given.test) * 100, _transfers(given, after, end), task.encoder.bf16)
 
 

@@ -22,17 +22,18 @@ class Meter:
     def __init__(self, steps: int, report: Callable[[Progress], None]) -> None:
         self.steps, self._report = steps, report
         self.curve: list[float] = []
-        self._rows, self._start, self._reported = 0, time.perf_counter(), 0.0
+        self.rows = 0
+        self._start, self._reported = time.perf_counter(), 0.0
 
     @property
     def speed(self) -> float:
         """Examples per second so far."""
-        return self._rows / max(1e-9, time.perf_counter() - self._start)
+        return self.rows / max(1e-9, time.perf_counter() - self._start)
 
     def count(self, loss: float, rows: int) -> None:
         """Take note of one step."""
         self.curve.append(loss)
-        self._rows += rows
+        self.rows += rows
         elapsed, done = time.perf_counter() - self._start, len(self.curve)
         if elapsed - self._reported >= REPORT_S or done == self.steps:
             self._reported = elapsed

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import sqrt
 from pathlib import Path
 
 import torch
@@ -20,16 +21,20 @@ from services.trainer.reports import SEED, Progress, Tried
 from services.trainer.snapshot import Lesson, Snapshot
 from shared.lm.adapters import Weights
 from shared.lm.task import Example, Judged, Learning, Opinion, Preferred, Task
+from shared.policy import Training
 
 DEV_MIN_PER_LABEL = 4  # a label with fewer rows cannot spare one to choose λ
+OFTEN = 1000  # rows up to which every one is passed over as often as the policy says
+FIRST = {True: 15, False: 6}  # by whether there are labels: so often a model's first rows are passed over
 
 
 @dataclass(frozen=True)
 class Trained:
-    """How a candidate came about."""
+    """How a candidate came about; `rows` counts each one as often as it was learned from."""
 
     labels: tuple[str, ...]
     loss_curve: tuple[float, ...]
+    rows: int
     examples_per_s: float
     dev_score: float | None
     step_size: float | None
@@ -75,6 +80,15 @@ def dev_split(lessons: Sequence[Lesson], share: float, labelled: bool = True) ->
     )
 
 
+def passes(config: Training, rows: int, first: bool, labelled: bool = True) -> int:
+    """How often so many rows are passed over: less often the more there are, so that steps grow as their root.
+
+    Few rows need many passes to take enough steps at all; of many, fewer passes teach as much (docs/log.md).
+    """
+    most = (config.seed_epochs or FIRST[labelled]) if first else config.max_epochs
+    return max(1, round(most * sqrt(OFTEN / max(OFTEN, rows))))
+
+
 def between(before: Weights, after: Weights, step_size: float) -> Weights:
     """θ = θ_before + λ (θ_after − θ_before), tensor by tensor."""
     return {name: torch.lerp(before[name], after[name], step_size) for name in after}
@@ -112,7 +126,7 @@ def _increment(
 ) -> Trained:
     """Fit, and go as far as the dev rows say; the learning holds the result."""
     config = snapshot.config
-    epochs = config.max_epochs if snapshot.goes_on_from else config.seed_epochs
+    epochs = passes(config, len(rows), first=snapshot.goes_on_from is None, labelled=bool(learning.labels))
     meter = Meter(epochs * -(-len(rows) // config.batch_size), report)
     before = learning.state()
     after = fit(learning, rows, dev, epochs, config.batch_size, meter)
@@ -122,7 +136,7 @@ def _increment(
     learning.set_state(between(before, after, best.step_size) if best else after)
     watch.lap("choose_s")
     score, step_size = (best.score, best.step_size) if best else (None, None)
-    return Trained(learning.labels, tuple(meter.curve), meter.speed, score, step_size, tried, watch.laps)
+    return Trained(learning.labels, tuple(meter.curve), meter.rows, meter.speed, score, step_size, tried, watch.laps)
 
 
 def _tried(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import Future
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +11,7 @@ import pytest
 
 from bench import learning
 from bench.__main__ import parser
+from bench.learning.classification import together
 from bench.learning.course import Course, Size, course, shots
 from bench.learning.figures import STOCK, TUNED, of_all, of_stream
 from bench.learning.outcomes import ALL, JOINT, KNOWN, NAIVE, OURS, Learned, Retrained, Transfer
@@ -110,6 +112,23 @@ def test_what_is_too_dear_or_forgets_too_much_breaks_its_bar() -> None:
     assert bars(run(94.5, 11, -0.5, -1.5)) == [True, False] + [True] * 4
     assert bars(run(94.5, 10, 0.0, -3.5)) == [True, True] + [False] * 4
     assert bars(run(94.5, 10), run(92.5, 10)) == [False, True], "means over seeds, and no transfer without groups"
+
+
+def test_who_trained_anew_once_is_taken_to_have_cost_as_much_before_as_with_the_first_seed() -> None:
+    first = learned(JOINT, 95.0, 50.0, -0.5)
+    once = Learned(JOINT, (60.0,), 94.0, {}, bf16=True)
+    runs = {way: [done(run(94.5, 10, -0.5)[way])] * 2 for way in (OURS, NAIVE)}
+    found = together(runs, [done(first), done(once)])
+    assert [one[JOINT].cpu_s for one in found] == [(50.0, 50.0), (50.0, 60.0)]
+    shown = {figure.name: figure for figure in of_stream("class-incremental", found, bars=True)}
+    assert shown[f"… of that of {JOINT}"].value == pytest.approx(100 * (20 / 100 + 20 / 110) / 2)
+    assert shown[f"… backward transfer {KNOWN}"].peers[JOINT] == -0.5, "of the seed that tells of it"
+
+
+def done(result: Learned) -> Future[Learned]:
+    future: Future[Learned] = Future()
+    future.set_result(result)
+    return future
 
 
 def test_quicker_is_by_what_the_last_increment_took() -> None:

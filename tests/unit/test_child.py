@@ -20,7 +20,8 @@ from shared.text import short_hash
 from tests.weights import BASE, MODEL, QUICK, ROWS
 
 DEADLINE_S = 60
-ENDLESS = QUICK.model_copy(update={"seed_epochs": 100_000})
+STEPS = 100_000
+ENDLESS = QUICK.model_copy(update={"seed_epochs": STEPS})
 FILES = {"adapter_model.safetensors", "adapter_config.json", "head.safetensors", "labels.json"}
 
 
@@ -51,7 +52,7 @@ def reports(one: Child) -> list[Report]:
     """All that a child says until it is done or has begun to train for ever."""
     told: list[Report] = []
     deadline = time.monotonic() + DEADLINE_S
-    while not told or (isinstance(told[-1], Progress) and told[-1].steps < ENDLESS.seed_epochs):
+    while not told or (isinstance(told[-1], Progress) and told[-1].steps < STEPS):
         assert time.monotonic() < deadline, "the child said nothing more"
         one.reports.poll(0.1)
         told += one.news()

@@ -18,7 +18,7 @@ from hypothesis import strategies as some
 from torch import Tensor
 
 from services.trainer.fitting import batches
-from services.trainer.increment import DEV_MIN_PER_LABEL, Trained, between, dev_split, train
+from services.trainer.increment import DEV_MIN_PER_LABEL, Trained, between, dev_split, passes, train
 from services.trainer.reports import Progress
 from services.trainer.snapshot import Lesson, Pair, Snapshot, Thumb
 from shared.artifacts import ArtifactStore
@@ -113,14 +113,24 @@ def same(one: Made, other: Made) -> bool:
 
 def test_a_first_version_learns_its_rows_and_tells_of_it(task: Classification) -> None:
     told: list[Progress] = []
-    v0 = increment(task, ROWS, told=told)
+    odd = ("the weather is fine", "refund")  # the base alone knows where the others belong
+    v0 = increment(task, [*ROWS, odd], told=told)
     assert answers(task, v0, [text for text, _ in ROWS]) == [label for _, label in ROWS]
-    assert v0.told.loss_curve[-1] < v0.told.loss_curve[0]
+    assert sum(v0.told.loss_curve[-2:]) < sum(v0.told.loss_curve[:2])
     assert v0.head.labels == ("login", "parcel", "refund")
     assert (v0.told.step_size, v0.told.dev_score) == (None, None), (
         "nothing is spared to choose how far a first version moves"
     )
     assert (told[-1].step, told[-1].steps) == (len(v0.told.loss_curve), len(v0.told.loss_curve))
+
+
+def test_few_rows_are_passed_over_often_and_many_less_often_but_in_more_steps() -> None:
+    config = Training(seed_epochs=15, max_epochs=4)
+    assert [passes(config, rows, first=True) for rows in (1, 1000, 4000, 15_000)] == [15, 15, 8, 4]
+    assert [passes(config, rows, first=False) for rows in (100, 1000, 4000, 10**6)] == [4, 4, 2, 1]
+    steps = [rows * passes(config, rows, first=True) for rows in range(500, 16_000, 500)]
+    assert all(later > 0.75 * max(steps[:number]) for number, later in enumerate(steps) if number), "but for rounding"
+    assert passes(Training(), 10, first=True) > passes(Training(), 10, first=True, labelled=False)
 
 
 def test_the_same_arguments_give_the_same_weights(task: Classification, champion: Version) -> None:
