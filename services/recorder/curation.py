@@ -11,7 +11,8 @@ The rules, in order; the one that refuses names itself in `reason`:
 - `unsolicited`: on side holdout only solicited votes are evidence; who volunteers depends on who was wrong.
 - `burst`: many users began to speak of near-duplicates at once (see `guards`).
 - `near_duplicate`: its only voice is of a user who has voted on an earlier near-duplicate. It counts there.
-- `conflict`: the runner-up weighs half as much as the winner, or more.
+- `conflict`: the runner-up weighs more than half as much as the winner. Two against one is none: the two are right far
+  more often than not, and their lesson weighs about half as much as one of three who agree.
 - `quorum`: too few agree. One solicited answer is enough.
 - `new_label`: the label is not the model's yet.
 - `confident_champion`: one volunteered voice against a version that was sure and knew the label. It never holds for
@@ -29,7 +30,7 @@ from services.recorder.votes import Ruling, Tally, Vote, tally, voices
 from shared.policy import Trust
 from shared.trust import combined
 
-CONFLICT = 0.5  # a runner-up with this share of the winner's weight is a dispute
+CONFLICT = 0.5  # a runner-up with more than this share of the winner's weight is a dispute
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _refusal(case: Case, tallies: tuple[Tally, ...], policy: Trust) -> tuple[str
     if (guarded := _guarded(case, tallies)) is not None:
         return guarded
     winner = tallies[0]
-    if len(tallies) > 1 and tallies[1].weight >= winner.weight * CONFLICT:
+    if len(tallies) > 1 and tallies[1].weight > winner.weight * CONFLICT:
         return "quarantined", "conflict"
     if not _enough(winner, policy):
         return "pending", "quorum"

@@ -67,7 +67,7 @@ def test_on_side_holdout_volunteers_are_not_heard_until_it_graduates() -> None:
     votes = (vote("a", ANN, solicited=True, wrong=False), vote("b", BOB, 1), vote("b", EVE, 2))
     assert judged(*votes, side="holdout").target == "a"
     assert judged(votes[1], side="holdout").reason == "unsolicited"
-    assert judged(*votes, side="holdout", graduated=True).reason == "conflict"
+    assert judged(*votes, side="holdout", graduated=True) == Curated("train", "", "b", 0.5, 3)
 
 
 def test_nameless_voices_need_a_second_one_from_another_prediction() -> None:
@@ -88,9 +88,15 @@ def test_a_user_who_changes_their_mind_is_heard_once_with_the_last_word() -> Non
 
 def test_a_dispute_is_for_a_person() -> None:
     assert judged(vote("a"), vote("b", BOB)).reason == "conflict"
-    assert judged(vote("a"), vote("a", BOB), vote("b", EVE)).reason == "conflict"  # exactly half is a dispute
+    assert judged(vote("a"), vote("a", BOB), vote("b", EVE), trusted={EVE: 0.51}).reason == "conflict"
     trusted = {ANN: 0.9, BOB: 0.2}
     assert judged(vote("a"), vote("b", BOB), trusted=trusted).status == "train"
+
+
+def test_two_against_one_is_a_lesson_that_weighs_less_than_three_of_a_mind() -> None:
+    split = judged(vote("a"), vote("a", BOB), vote("b", EVE))
+    assert split == Curated("train", "", "a", 0.5, 3)
+    assert split.weight < judged(vote("a"), vote("a", BOB), vote("a", EVE)).weight
 
 
 def test_a_thumb_weighs_half_a_correction() -> None:
