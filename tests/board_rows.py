@@ -186,7 +186,7 @@ class Rows:
             "first_at": self.start,
             **given,
         }
-        self.rows.append(Example(id=example_id, model=self.model, fingerprint=example_id, status=status, **facts))
+        self.rows.append(Example(id=example_id, model=self.model, status=status, **facts))
 
     def slice(self, name: str, seconds: float, judged: int, wrong: int, bucket_seconds: int = 60) -> None:
         self.rows.append(

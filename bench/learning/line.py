@@ -23,7 +23,7 @@ from shared.datasets import Row
 from shared.lm.task import Task
 from shared.policy import Policy, PolicyFile, Training
 from shared.tables import Example, ModelRow, Request, StateChange, Version, open_database
-from shared.text import example_id, fingerprint, short_hash
+from shared.text import example_id, short_hash
 
 BASE = "all-MiniLM-L6-v2"
 MODEL = "bench"
@@ -157,7 +157,6 @@ class Line:
             "id": example_id(MODEL, row.text),
             "model": MODEL,
             "text": row.text,
-            "fingerprint": fingerprint(row.text),
             "origin": "feedback",
             "side": "train",
             "status": "train",

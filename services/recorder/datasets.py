@@ -14,7 +14,7 @@ from services.recorder.sql import insert_new, replace
 from shared.artifacts import ArtifactStore
 from shared.datasets import Row, read_dataset
 from shared.tables import Example, ModelRow, Vouched
-from shared.text import example_id, fingerprint
+from shared.text import class_of, example_id
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def register(
         held = [_example(row) for row in rows if row.example_id in new]
         replace(connection, held)
         examples |= new
-        classes |= {(row.model, row.fingerprint) for row in held}
+        classes |= {(row.model, class_of(row.id)) for row in held}
     return Registered(frozenset(examples), frozenset(classes))
 
 
@@ -115,7 +115,6 @@ def _example(row: Vouched) -> Example:
         id=row.example_id,
         model=row.model,
         text=row.text,
-        fingerprint=fingerprint(row.text),
         origin=row.origin,
         side="anchor" if row.origin == "anchor" else "train",
         status="pending",

@@ -1,6 +1,6 @@
 """The first word on each input: which text, who spoke first and when, and so the side of the input's whole class.
 
-A class is all inputs of a model with one fingerprint (near-duplicates). Golden anchors decide for their class, then
+A class is all near-duplicates of an input: those whose ids begin alike. Golden anchors decide for their class, then
 seeds, then the earliest feedback that teaches anything: solicited → holdout, else train. A thumb down and a preference
 name no right output, but a model that writes text learns from them, and never from what is there to judge it.
 """
@@ -18,12 +18,12 @@ from sqlmodel import col
 
 from services.recorder import guards
 from services.recorder.join import Joined, words_on
-from services.recorder.sql import Row, among, chunks, overwrite
+from services.recorder.sql import Row, among, beginning, chunks, overwrite
 from shared.policy import PolicyFile, Trust
 from shared.tables import Example
-from shared.text import fingerprint
+from shared.text import class_of
 
-Class = tuple[str, str]  # model and fingerprint
+Class = tuple[str, str]  # model, and what its examples' ids begin with
 
 
 @dataclass
@@ -31,14 +31,13 @@ class Newcomer:
     """An input that nobody spoke of before, its first word, and its side."""
 
     word: Joined
-    fingerprint: str
     side: str
     guard: str = ""
 
     @property
     def of(self) -> Class:
         """Its class."""
-        return self.word.answer.model, self.fingerprint
+        return self.word.answer.model, class_of(self.word.answer.example_id)
 
     @property
     def row(self) -> Row:
@@ -48,7 +47,6 @@ class Newcomer:
             "id": word.answer.example_id,
             "model": word.answer.model,
             "text": word.answer.text,
-            "fingerprint": self.fingerprint,
             "origin": "feedback",
             "side": self.side,
             "status": "pending",
@@ -112,7 +110,7 @@ def _first(words: Iterable[Joined]) -> dict[str, Joined]:
 
 
 def _newcomer(word: Joined) -> Newcomer:
-    return Newcomer(word, fingerprint(word.answer.text), "holdout" if word.answer.solicited else "train")
+    return Newcomer(word, "holdout" if word.answer.solicited else "train")
 
 
 def _known(connection: Connection, ids: Iterable[str]) -> dict[str, tuple[datetime, str] | None]:
@@ -129,14 +127,14 @@ def forget(connection: Connection, ids: Iterable[str]) -> Heads:
     """Find the first word again after feedback was erased; an input without any, and without a voucher, goes."""
     heads = Heads()
     for some in chunks(ids):
-        query = select(col(Example.id), col(Example.model), col(Example.fingerprint))
+        query = select(col(Example.id), col(Example.model))
         told = connection.execute(
             query.where(among(connection, Example.id, some), col(Example.origin) == "feedback")
         ).all()
-        heads.classes |= {(model, print_) for _, model, print_ in told}
-        first = _first(words_on(connection, [example for example, _, _ in told]))
+        heads.classes |= {(model, class_of(example)) for example, model in told}
+        first = _first(words_on(connection, [example for example, _ in told]))
         _rewrite(connection, first.values())
-        gone = [example for example, _, _ in told if example not in first]
+        gone = [example for example, _ in told if example not in first]
         connection.execute(delete(Example).where(col(Example.id).in_(gone)))
     return heads
 
@@ -201,15 +199,12 @@ def _member(newcomer: Newcomer) -> Member:
 
 def _members(connection: Connection, classes: Iterable[Class]) -> dict[Class, list[Member]]:
     """The known inputs of each class."""
-    by_model: dict[str, set[str]] = defaultdict(set)
-    for model, print_ in classes:
-        by_model[model].add(print_)
     members: dict[Class, list[Member]] = defaultdict(list)
-    for model, prints in by_model.items():
-        for some in chunks(prints):
-            found = select(*MEMBER).where(col(Example.model) == model, among(connection, Example.fingerprint, some))
-            for print_, example, origin, side, at, event, solicited, user, guard in connection.execute(found):
-                members[model, print_].append(Member(example, origin, side, (at, event), solicited, user, guard))
+    for some in chunks(start for _, start in classes):
+        found = beginning(connection, MEMBER, Example.id, some)
+        for model, example, origin, side, at, event, solicited, user, guard in connection.execute(found):
+            member = Member(example, origin, side, (at, event), solicited, user, guard)
+            members[model, class_of(example)].append(member)
     return members
 
 
@@ -218,11 +213,11 @@ def _rewrite(connection: Connection, words: Iterable[Joined]) -> set[Class]:
     rows = [_newcomer(word).row for word in words]
     names = ("id", "text", "user_key", "first_at", "first_event", "first_solicited")
     overwrite(connection, Example, [{name: row[name] for name in names} for row in rows])
-    return {(row["model"], row["fingerprint"]) for row in rows}
+    return {(row["model"], class_of(row["id"])) for row in rows}
 
 
 MEMBER: tuple[Any, ...] = (
-    col(Example.fingerprint),
+    col(Example.model),
     col(Example.id),
     col(Example.origin),
     col(Example.side),

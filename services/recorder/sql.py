@@ -14,6 +14,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Dialect,
+    Select,
     String,
     Table,
     any_,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     inspect,
     literal,
     select,
+    true,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
@@ -28,6 +30,7 @@ from sqlmodel import SQLModel, col
 
 Row = dict[str, Any]  # a row's values by column
 Process = Callable[[Any], Any] | None
+AFTER_HEX = "g"  # the character after the last hex digit
 CHUNK = 10_000  # names in one list: below SQLite's 32,766 variables, and one round trip for a whole batch
 LOCK = 0x1EA2B  # any number of our own, for Postgres' advisory lock
 
@@ -190,6 +193,22 @@ def among(connection: Connection, column: Any, names: Sequence[str]) -> ColumnEl
         return col(column).in_(names)
     listed = func.json_array_elements_text(literal(to_json(names).decode(), String).cast(JSON))
     return col(column) == any_(func.array(select(listed).scalar_subquery()))
+
+
+def beginning(
+    connection: Connection, columns: Sequence[Any], key: Any, starts: Sequence[str]
+) -> Select[*tuple[Any, ...]]:
+    """Columns of the rows whose key, hex digits, begins with one of these: a range of the key's index each.
+
+    Postgres is kept from one join of all (OFFSET 0): not knowing how short the ranges are, it may read the table.
+    """
+    listed = literal(to_json(starts).decode(), String)
+    if connection.dialect.name == "sqlite":
+        start = func.json_each(listed).table_valued("value").c.value
+        return select(*columns).where(col(key) >= start, col(key) < start.concat(AFTER_HEX))
+    start = func.json_array_elements_text(listed.cast(JSON)).table_valued("value").c.value
+    rows = select(*columns).where(col(key) >= start, col(key) < start.concat(AFTER_HEX)).offset(0).lateral()
+    return select(*rows.c).select_from(start.table.join(rows, true()))
 
 
 def chunks(names: Iterable[str]) -> Iterator[list[str]]:

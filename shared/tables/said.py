@@ -94,14 +94,13 @@ class Review(SQLModel, table=True):
 class Example(SQLModel, table=True):
     """One input of a model and what is known of its right output.
 
-    `side` is where evidence on its fingerprint began (train or holdout) and never changes; `status` is what may be
+    `side` is where evidence on its near-duplicates began (train or holdout) and never changes; `status` is what may be
     done with it now. Holdout rows that leave the gate's window have status train and stay on side holdout.
     """
 
     id: str = Field(primary_key=True)
     model: str
     text: str
-    fingerprint: str
     origin: str = Field(description="seed, anchor or feedback")
     side: str = Field(description="train, holdout or anchor")
     status: str = Field(description="pending, train, holdout or quarantined")
@@ -123,7 +122,6 @@ class Example(SQLModel, table=True):
         Index("example_by_status", "model", "status", "learned_in", "first_at", "id"),
         Index("example_by_side", "model", "side", "first_at", "id"),
         Index("example_by_window", "model", "side", "graduated", "first_at", "id"),
-        Index("example_by_fingerprint", "model", "fingerprint"),
         by_label("example_by_label", "model", "target"),
         by_label("example_by_lesson", "model", "target", "status", "id", where="learned_in IS NOT NULL"),
         where_known("example_learned", "learned_in", "model", "status", "id"),

@@ -29,7 +29,7 @@ def example(number: int, target: str | None = "a", **given: Any) -> Example:
         **given,
     }
     text = f"text {number}"
-    return Example(id=short_hash(facts["model"], text), text=text, fingerprint=short_hash(text), target=target, **facts)
+    return Example(id=short_hash(facts["model"], text), text=text, target=target, **facts)
 
 
 def correction(of: Example, solicited: bool = False) -> FeedbackRow:

@@ -11,7 +11,7 @@ from services.trainer.increment import FIRST
 from shared.datasets import Row
 from shared.policy import Training
 from shared.tables import Example, open_database
-from shared.text import example_id, fingerprint
+from shared.text import example_id
 
 ROWS = [
     Row(text=text, label=label)
@@ -28,7 +28,6 @@ def example(row: Row, status: str = "train") -> Example:
         id=example_id("m", row.text),
         model="m",
         text=row.text,
-        fingerprint=fingerprint(row.text),
         origin="feedback",
         side="train",
         status=status,

