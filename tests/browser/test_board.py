@@ -43,6 +43,7 @@ PAGES = {
     "errors": ["Confusion pairs", "Failures"],
     "models": ["Lineage", "Gate report", "Exact McNemar: right where the other fails, 31 : 8.", "Finite weights"],
     "review": ["Quarantined (3)", "New labels (2)", "<b>refund</b> **now** :red[please] $x$", "Send decision"],
+    "labels": ["A decision changes examples at once"],
     "forget": ["Forget this user", "Delete everything of this user, for good"],
     "health": [
         "Every accepted event is accounted for.",

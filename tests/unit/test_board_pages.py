@@ -14,7 +14,7 @@ from tests.board_life import life
 from tests.board_pages import BOARD, SECONDS, column, open_page, words
 from tests.board_rows import MODEL, Rows
 
-PAGES = ("overview", "errors", "models", "review")  # those of a model; health is of the whole installation
+PAGES = ("overview", "errors", "models", "review", "labels")  # those of a model; health is of the whole installation
 
 
 @pytest.fixture(scope="module")

@@ -76,6 +76,36 @@ def test_a_review_is_the_keys_unless_it_names_a_reviewer(desk: Desk) -> None:
     assert (first.reviewer, second.reviewer, second.target) == ("office", "eve", "refund")
 
 
+def test_a_label_is_decided_on_by_its_name(desk: Desk) -> None:
+    label = {"subject_kind": "label", "label": "money back", "model": "m"}
+    for ruling in ({"decision": "merge", "target": " refund "}, {"decision": "retire"}, {"decision": "restore"}):
+        assert desk.post("/v1/reviews", {**label, **ruling}).status_code == 202
+    merge, retire, restore = desk.log.events
+    assert isinstance(merge, ReviewDecided)
+    assert (merge.label, merge.decision, merge.target) == ("money back", "merge", "refund")
+    assert [event.subject for event in (retire, restore)] == [merge.subject] * 2, "one label is one subject"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "field"),
+    [
+        ({"decision": "retire"}, "missing", "label"),
+        ({"decision": "retire", "label": ""}, "string_too_short", "label"),
+        ({"decision": "accept", "label": "a"}, "wrong_decision", "decision"),
+        ({"decision": "merge", "label": "a"}, "wrong_target", "target"),
+        ({"decision": "merge", "label": "a", "target": " a "}, "wrong_target", "target"),
+        ({"decision": "merge", "label": "a", "target": "b" * 201}, "wrong_target", "target"),
+        ({"decision": "retire", "label": "a", "target": "b"}, "wrong_target", "target"),
+        ({"subject_kind": "example", "subject": "e1", "decision": "accept", "label": "a"}, "wrong_label", "label"),
+        ({"subject_kind": "version", "subject": "v1", "decision": "retire"}, "wrong_decision", "decision"),
+    ],
+)
+def test_a_decision_on_a_label_that_says_nothing_is_refused(
+    desk: Desk, body: dict[str, object], code: str, field: str
+) -> None:
+    refused(desk, desk.post("/v1/reviews", {"subject_kind": "label", "model": "m", **body}), 422, code, field)
+
+
 @pytest.mark.parametrize(("card", "trigger"), [(None, "person"), (CARD, "added")])
 def test_a_person_asks_for_training(desk: Desk, card: object, trigger: str) -> None:
     receipt = desk.post("/v1/training-requests", {"model": "m", **({"card": card} if card else {})}).json()
