@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import click
 from rich.console import Console
@@ -26,6 +27,7 @@ from shared.topics import TOPICS, Topic
 def digest(database: str | None) -> None:
     """Print the digest of all that was recorded. Equal databases have equal digests."""
     engine = _opened(database or load(Platform).database_url)
+    _must_be_there(engine)
     try:
         if not inspect(engine).has_table(str(Consumed.__tablename__)):
             raise BadInputError("no_tables", "The recorder has made no tables in this database yet.")
@@ -67,6 +69,13 @@ def _opened(url: str, erases: bool = False) -> Engine:
         return open_database(url, erases)
     except ArgumentError:
         raise BadInputError("wrong_url", "The database's address is no SQLAlchemy URL, as sqlite:///a.db.") from None
+
+
+def _must_be_there(engine: Engine) -> None:
+    """SQLite makes a database of any path that is asked for, the mistyped one too."""
+    path = engine.url.database
+    if engine.dialect.name == "sqlite" and path and not path.startswith("file:") and not Path(path).is_file():
+        raise BadInputError("no_database", f"There is no database {path}: is its path right, and has the recorder run?")
 
 
 def _topics(names: str | None) -> tuple[Topic, ...]:

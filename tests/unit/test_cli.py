@@ -208,6 +208,13 @@ def test_an_error_is_one_sentence_on_stderr(
     assert capsys.readouterr().err.startswith(sentence)
 
 
+def test_a_mistyped_database_is_an_error_and_no_new_file(tmp_path: Path) -> None:
+    told = learnback_("digest", "--database", f"sqlite:///{tmp_path / 'lernback.db'}").exception
+    assert isinstance(told, BadInputError)
+    assert "is its path right" in str(told)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_dataset_is_its_content(tmp_path: Path) -> None:
     store = ArtifactStore(f"file://{tmp_path}/store")
     rows = [Row(text="wo ist mein Päckchen?", label="parcel"), Row(text="line\u2028break", label="refund")]
