@@ -10,7 +10,6 @@ from pathlib import Path
 import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
-from sqlmodel import SQLModel
 
 from services.recorder.batch import SERVICE
 from services.recorder.chores import Chores
@@ -20,6 +19,7 @@ from services.recorder.quarantine import send_known
 from services.recorder.recording import Recording
 from services.recorder.settings import RecorderSettings
 from services.recorder.sql import lock
+from services.recorder.tables import make_tables
 from services.recorder.worker import Worker, recorded
 from shared import garbage
 from shared.artifacts import ArtifactStore
@@ -65,14 +65,18 @@ def main() -> None:
 
 
 def await_tables(engine: Engine, stopping: threading.Event) -> None:
-    """Make the tables as soon as the database answers; return early when asked to stop."""
+    """Make the tables as soon as the database answers; return early when asked to stop.
+
+    Raises:
+        ConfigError: another release made them.
+    """
     if engine.dialect.name == "sqlite" and engine.url.database:
         Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
     while not stopping.is_set():
         try:
             with engine.connect() as connection:
                 lock(connection)
-                SQLModel.metadata.create_all(connection)
+                make_tables(connection)
                 connection.commit()
             return
         except OperationalError as error:

@@ -18,6 +18,7 @@ from services.recorder.intake import SHELVES, Intake
 from services.recorder.recording import Recording
 from services.recorder.records import Record, parted
 from services.recorder.sql import lock
+from services.recorder.tables import make_tables
 from shared.artifacts import ArtifactStore
 from shared.errors import BadInputError
 from shared.kafka import Bus
@@ -70,7 +71,7 @@ def prepare(engine: Engine) -> None:
     """
     with engine.connect() as connection:
         lock(connection)
-        SQLModel.metadata.create_all(connection)
+        make_tables(connection)
         for name, table in SQLModel.metadata.tables.items():
             if connection.execute(select(table).limit(1)).first() is not None:
                 raise BadInputError(
