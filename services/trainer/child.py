@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
+from services.trainer.cores import Neighbours
 from services.trainer.costs import Stopwatch, until_now
 from services.trainer.reports import Failure, Outcome, Progress, Report
 from services.trainer.snapshot import Snapshot
@@ -103,8 +104,10 @@ def _train(job: Job, reports: Connection) -> Outcome:
         _must_be_finite(progress.loss)
         reports.send(progress)
 
-    watch, start = Stopwatch(), time.perf_counter()
-    task = loading.task(job.snapshot.task, job.snapshot.base, job.threads or os.cpu_count() or 1)
+    neighbours, watch, start = Neighbours(), Stopwatch(), time.perf_counter()
+    task = loading.task(job.snapshot.task, job.snapshot.base, job.threads or 1)
+    if not job.threads:
+        torch.set_num_threads(neighbours.free_cores())
     watch.lap("load_s")
     with tempfile.TemporaryDirectory(dir=job.output.parent) as folder:
         parent = job.parent

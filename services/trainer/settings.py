@@ -19,4 +19,6 @@ class TrainerSettings(BaseSettings):
         default=Path(".learnback/trainer"),
         description="What running trainings chose, and unfinished adapters; each replica its own.",
     )
-    threads: int = Field(default=0, ge=0, description="Cores to train on; 0 means all.")
+    threads: int = Field(
+        default=0, ge=0, description="Cores to train on; 0: those that are free when a training starts."
+    )
