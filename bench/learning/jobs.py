@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 
 @contextmanager
-def workers() -> Iterator[ProcessPoolExecutor]:
-    """As many processes as there are cores; if the block fails, what they do is not waited for."""
-    pool = ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"), _on_one_core)
+def workers(at_once: int | None = None) -> Iterator[ProcessPoolExecutor]:
+    """So many processes, or one for each core; if the block fails, what they do is not waited for."""
+    pool = ProcessPoolExecutor(at_once or os.cpu_count(), multiprocessing.get_context("spawn"), _on_one_core)
     try:
         yield pool
     except BaseException:

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 from sqlalchemy import Engine, insert, update
 from sqlmodel import Session, SQLModel, col
 
+from bench.learning.said import Said, rows_of
 from schemas.events import Dataset, ModelCard, ModelStateChanged, TrainingRequested
 from services.trainer.desk import Desk
 from services.trainer.increment import train
@@ -74,6 +75,13 @@ class Line:
         """Write lessons as the recorder would: new ones, or such as a version has learned."""
         with Session(self.engine) as session:
             session.execute(insert(Example), [self._example(row, learned_in) for row in rows])
+            session.commit()
+
+    def hear(self, said: Sequence[Said]) -> None:
+        """Write what users said of the champion's answers, as the recorder would."""
+        assert self.champion, "nothing has answered yet"
+        with Session(self.engine) as session:
+            session.add_all(rows_of(said, MODEL, self.champion.version, _START))
             session.commit()
 
     def learn(self) -> None:

@@ -1,0 +1,60 @@
+"""What users say of a model's answers, as the rows that the recorder would write of it.
+
+Nobody named the right output of these texts, so that they wait and are no lessons; each user speaks once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlmodel import SQLModel
+
+from shared.tables import Example, FeedbackRow, Prediction
+from shared.text import example_id
+
+
+class Said(NamedTuple):
+    """What a user says of an answer: that it is liked, or not, or which other output is better."""
+
+    text: str
+    output: str
+    thought: bool | str
+
+    @property
+    def feedback(self) -> tuple[str, Any, bool | None]:
+        """Its kind, its value, and whether it calls the answer wrong."""
+        if isinstance(self.thought, str):
+            return "preference", {"chosen": self.thought, "rejected": self.output}, None
+        return "thumbs", "up" if self.thought else "down", not self.thought
+
+
+def rows_of(said: Sequence[Said], model: str, version: str, start: datetime) -> Iterator[SQLModel]:
+    """Inputs, answers and feedback, a second apart."""
+    for text in dict.fromkeys(one.text for one in said):
+        yield Example(
+            id=example_id(model, text),
+            model=model,
+            text=text,
+            origin="feedback",
+            side="train",
+            status="pending",
+            reason="no_target",
+            first_at=start,
+        )
+    for number, one in enumerate(said):
+        kind, value, wrong = one.feedback
+        common: dict[str, Any] = {
+            "prediction_id": f"p-{number}",
+            "model": model,
+            "version": version,
+            "example_id": example_id(model, one.text),
+            "app": "bench",
+            "user_key": f"{number:032x}",
+            "occurred_at": start + timedelta(seconds=number),
+        }
+        yield Prediction(
+            event_id=f"e-{number}", input=one.text, output=one.output, solicit=False, solicit_rate=0.0, **common
+        )
+        yield FeedbackRow(event_id=f"f-{number}", kind=kind, value=value, wrong=wrong, solicited=False, **common)
