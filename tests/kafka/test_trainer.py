@@ -42,7 +42,7 @@ def test_a_card_becomes_a_first_version_as_soon_as_the_recorder_knows_it(stage: 
     assert v0.labels == ("login", "parcel", "refund")
     assert set(v0.lessons) == {example_id(MODEL, text) for text, _ in ROWS}
     assert len(v0.loss_curve) == v0.steps
-    assert v0.loss_curve[-1] < v0.loss_curve[0]
+    assert v0.loss_curve[-1] < 0.01, "three labels of four rows each are soon known"
     assert {path.name for path in folder.iterdir()} == {*manifest["files"], "manifest.json"}
     assert manifest["version"] == v0.version
     assert manifest["costs"]["peak_memory_mb"] > 90, "the base alone has 90 MB"
