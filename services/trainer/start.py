@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqlalchemy import func
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from schemas.events import ModelStateChanged, TrainingRequested
 from shared.label_schema import EVERY_LABEL, schemas
 from shared.policy import Training
-from shared.tables import Version
+from shared.tables import Progress, Version
 from shared.text import short_hash
 
 REFRESH = "refresh"  # the trigger of a candidate that is a joint refresh, whatever asked for an increment
@@ -92,7 +92,15 @@ def replay_seed(request: TrainingRequested) -> str:
 def _is_due(session: Session, request: TrainingRequested, champion: Version, rules: Training) -> bool:
     """Whether a classifier is to be trained anew. A text model is not: its preferences and thumbs are not replayed."""
     every = rules.refresh_every
-    return every > 0 and (request.trigger == "drift" or _promotions(session, champion, every) >= every)
+    if every == 0 or _failed_before(session, request):
+        return False
+    return request.trigger == "drift" or _promotions(session, champion, every) >= every
+
+
+def _failed_before(session: Session, request: TrainingRequested) -> bool:
+    """Whether the model's last training failed: a refresh that always does must not keep increments away."""
+    others = select(Progress.state).where(Progress.model == request.model, Progress.request_id != request.request_id)
+    return session.exec(others.order_by(col(Progress.occurred_at).desc()).limit(1)).first() == "failed"
 
 
 def _promotions(session: Session, champion: Version, most: int) -> int:

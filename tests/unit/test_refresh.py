@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from schemas.events import CandidateTrained, ModelStateChanged, TrainingRequested
+from schemas.events import CandidateTrained, ModelStateChanged, TrainingProgressed, TrainingRequested
 from services.trainer.desk import Desk
 from services.trainer.snapshot import Snapshot
 from shared.policy import Policy, PolicyFile, Training
@@ -115,6 +115,28 @@ def test_counting_starts_anew_from_one_that_serves(database: Database, tmp_path:
 def test_drift_is_answered_with_a_refresh_unless_the_policy_wants_none(database: Database, tmp_path: Path) -> None:
     assert snapshot_of(database, asked("r1", "drift"), "v1", tmp_path).refresh
     assert not snapshot_of(database, asked("r2", "drift"), "v1", tmp_path, policies(refresh_every=0)).refresh
+
+
+def test_after_a_training_that_failed_an_increment_comes_first(database: Database, tmp_path: Path) -> None:
+    promote(database, "v2", "v1", 70, [])
+
+    def told(name: str, state: Any, when: float) -> None:
+        database.record(
+            TrainingProgressed(
+                event_id=f"{name}-{state}",
+                occurred_at=at(when),
+                source="trainer",
+                request_id=name,
+                model=MODEL,
+                state=state,
+            )
+        )
+
+    told("r1", "failed", 90)
+    told("r2", "started", 95)  # the request itself, from before a crash
+    assert not snapshot_of(database, asked("r2"), "v2", tmp_path).refresh
+    told("r2", "finished", 99)
+    assert snapshot_of(database, asked("r3"), "v2", tmp_path).refresh
 
 
 def test_a_rebuild_starts_from_the_version_that_it_names(database: Database, tmp_path: Path) -> None:
