@@ -54,19 +54,19 @@ WHOLE = Plan(
     history=200_000,
     turns=5,
     requests=20,
-    noise=Size(rows=20),
+    noise=Size(labels=50, rows=20),
 )
 QUICK = Plan(
-    Size(labels=20, rows=20, tests=10),
+    Size(labels=15, rows=20, tests=10, increments=5),
     seeds=1,
-    few=Size(labels=20, rows=10, tests=10),
+    few=Size(labels=15, rows=10, tests=10),
     draws=1,
     iterations=2,
     history=20_000,
     turns=1,
     requests=2,
-    noise=Size(labels=20, rows=12, tests=10),
-    config=Training(seed_epochs=4, min_replay=40),
+    noise=Size(labels=15, rows=12, tests=10),
+    config=Training(min_replay=40),
     whole=False,
 )
 

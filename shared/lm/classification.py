@@ -3,10 +3,16 @@
 A version's folder holds `adapter_model.safetensors`, `adapter_config.json`, `head.safetensors` and `labels.json`.
 An increment goes on from the champion's adapter and head. New labels grow the head: a new row starts as the mean of
 its examples, at the length of the rows that are there.
+
+What an increment is given is no sample of what will be asked: new rows come as they come, a hundred of a new label
+beside ten replayed ones of an old one. So that this teaches nothing of how often a label is right, its loss sees each
+logit raised by the log of how many rows the label has there, and its answers do without (balanced softmax: Ren et al.
+2020, arXiv:2007.10740).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +32,7 @@ from shared.policy import Training
 
 PROBE = ("warm up", "a longer text to warm up the kernels for the shapes that will come")
 LAYERS = 3  # three of MiniLM's six reach the accuracy of all six at 1.65 times the speed (docs/log.md)
+FIRST_LOOKS = 20  # examples whose mean a fresh label's row starts from; all of them took a fifth of a pass
 HEAD_WEIGHT, HEAD_BIAS = "head.weight", "head.bias"  # their names in a state, beside the adapter's tensors
 
 
@@ -111,12 +118,15 @@ class ClassifierLearning:
         """Prepare all rows: tokens, what the frozen layers make of them, and the head with a row for every target."""
         self._encoder, self._config = encoder, config
         self._inputs = encoder.halfway(encoder.tokens([one.input for one in examples]), CANDIDATE)
+        known = head is not None
         head = _grown(encoder, head or Head.empty(encoder.width), examples, self._inputs)
         self.labels = head.labels
         self._weight, self._bias = nn.Parameter(head.weight.clone()), nn.Parameter(head.bias.clone())
         number = {label: index for index, label in enumerate(head.labels)}
         self._targets = torch.tensor([number[one.target] for one in examples])
         self._weights = torch.tensor([one.weight for one in examples])
+        count = torch.zeros(len(self.labels)).index_add(0, self._targets, self._weights)
+        self._raised = count.clamp(min=1.0).log() if known else torch.zeros(len(self.labels))
 
     @property
     def lengths(self) -> list[int]:
@@ -136,17 +146,17 @@ class ClassifierLearning:
         """Cross entropy, each row by its weight; not smoothed, which cost few rows two points (docs/log.md)."""
         vectors = self._encoder.forward([self._inputs[row] for row in rows])
         targets, weights = self._targets[list(rows)], self._weights[list(rows)]
-        logits = vectors @ self._weight.T + self._bias
+        logits = vectors @ self._weight.T + self._bias + self._raised
         losses = functional.cross_entropy(logits, targets, reduction="none")
         return (losses * weights).mean()
 
     def evaluate(self, rows: Sequence[int]) -> tuple[float, float]:
-        """Weighted cross entropy and weighted accuracy."""
+        """Weighted cross entropy, as in training, and weighted accuracy of the answers."""
         with torch.inference_mode():
             logits = self._head.logits(self._encoder.embed([self._inputs[row] for row in rows], CANDIDATE))
             targets, weights = self._targets[list(rows)], self._weights[list(rows)]
             share = weights / weights.sum()
-            losses = functional.cross_entropy(logits, targets, reduction="none")
+            losses = functional.cross_entropy(logits + self._raised, targets, reduction="none")
             right = (logits.argmax(-1) == targets).float()
             return (losses * share).sum().item(), min(1.0, (right * share).sum().item())
 
@@ -174,8 +184,13 @@ class ClassifierLearning:
 
 
 def _grown(encoder: Encoder, head: Head, examples: Sequence[Example], inputs: Inputs) -> Head:
-    """The head with a row for every target."""
-    unknown = [index for index, one in enumerate(examples) if one.target not in head.labels]
+    """The head with a row for every target, from the first examples of each."""
+    seen: Counter[str] = Counter()
+    unknown = []
+    for index, one in enumerate(examples):
+        seen[one.target] += 1
+        if one.target not in head.labels and seen[one.target] <= FIRST_LOOKS:
+            unknown.append(index)
     vectors = encoder.embed([inputs[index] for index in unknown], CANDIDATE)
     return head.grown(vectors, [examples[index].target for index in unknown])
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import log
 from pathlib import Path
 from typing import Any, cast
 
@@ -23,7 +24,7 @@ from services.trainer.reports import Progress
 from services.trainer.snapshot import Lesson, Pair, Snapshot, Thumb
 from shared.artifacts import ArtifactStore
 from shared.lm.adapters import Weights, finite
-from shared.lm.classification import Classification
+from shared.lm.classification import HEAD_BIAS, HEAD_WEIGHT, Classification
 from shared.lm.head import Head
 from shared.lm.task import Example, Judged, Opinion, Preferred, Task
 from shared.policy import Training
@@ -155,6 +156,21 @@ def test_a_lesson_that_the_champion_gets_wrong_is_learned(task: Classification, 
         for adapter, head in (weights_of(champion), (v1.adapter, v1.head))
     ]
     assert said[0] < said[1]
+
+
+def test_how_many_rows_of_a_label_come_with_an_increment_is_no_lesson(task: Classification, champion: Version) -> None:
+    examples = [Example(text, label) for text, label in ROWS]
+    examples += [Example(f"{text}, thank you", label) for text, label in ROWS if label == "refund"]
+
+    def losses(parent: Path | None) -> list[float]:
+        """Of a row of each label, when the head has no opinion."""
+        with task.learning(parent, examples, QUICK) as learning, learning.training():
+            state = learning.state()
+            learning.set_state(state | {name: 0 * state[name] for name in (HEAD_WEIGHT, HEAD_BIAS)})
+            return [learning.loss([row]).item() for row in (0, 4, 8)]
+
+    assert losses(champion.folder) == pytest.approx([log(16 / 4), log(16 / 8), log(16 / 4)])
+    assert losses(None) == pytest.approx([log(3)] * 3), "the first rows are all that is known of what will be asked"
 
 
 def test_a_lesson_counts_by_its_weight(task: Classification, champion: Version) -> None:
