@@ -140,6 +140,12 @@ def log_odds(task: Generation, adapter: str) -> float:
     return float(one - other)
 
 
+def nats(task: Generation, text: str, said: str) -> float:
+    """What a text loses as an answer of the candidate, per token."""
+    prompt, completion = task.causal.prompts([text]), task.causal.completions([said])
+    return -log_probs(task.causal, prompt, completion).item() / len(completion[0])
+
+
 def stepped(task: Generation, champion: Path, config: Training, examples: list[Example], *opinions: Opinion) -> float:
     """How much likelier the correction is than the corrected, after a few steps on all rows at once."""
     with task.learning(champion, examples, config, opinions) as learning:
@@ -177,6 +183,21 @@ def test_what_users_like_becomes_likelier_and_what_they_do_not_less_likely(task:
     assert stepped(task, champion, config, [], *good) > stepped(task, champion, config, [], *bad) + 0.1
 
 
+def test_what_users_prefer_does_not_become_less_likely_itself(task: Generation, champion: Path) -> None:
+    config = QUICK.model_copy(update={"preference": 1.0})
+    with task.learning(champion, [], config, [Preferred(NEW[0], NEW[1], SAID)]) as learning:
+        with task.causal.active(CANDIDATE):
+            before = nats(task, *NEW)
+        with learning.training() as groups:
+            optimizer = torch.optim.AdamW(groups)
+            for _ in range(3):
+                optimizer.zero_grad()
+                learning.loss([0]).backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+        with task.causal.active(CANDIDATE):
+            assert nats(task, *NEW) < before
+
+
 def test_opinions_begin_where_the_champion_stands_and_rows_share_a_batch(task: Generation, champion: Path) -> None:
     config = QUICK.model_copy(update={"preference": 2.0, "liking": 3.0})
     opinions: list[Opinion] = [
@@ -188,7 +209,8 @@ def test_opinions_begin_where_the_champion_stands_and_rows_share_a_batch(task: G
     with task.learning(champion, examples, config, opinions) as learning, torch.inference_mode():
         assert len(learning.lengths) == 5
         pair, disliked, liked = (learning.loss([row]).item() for row in (2, 3, 4))
-        assert pair == pytest.approx(2.0 * 0.5 * math.log(2), abs=1e-3), "the reference is the champion, not the base"
+        unsaid = nats(task, *NEW)
+        assert pair == pytest.approx(2.0 * 0.5 * (math.log(2) + unsaid), abs=1e-2), "the reference is the champion"
         assert (disliked, liked) == pytest.approx((3.0 / 2, 3.0 / 2), abs=1e-3)
         learned = learning.loss([0, 1]).item()
         assert learning.loss([0, 1, 2, 3, 4]).item() == pytest.approx(
