@@ -8,7 +8,7 @@ from pydantic_core import to_json
 from sqlalchemy import Engine, create_engine, event
 
 CACHE_KB = 65_536  # of SQLite's pages; an index of a million hashes (40 MB) is read and written all over
-CHECKPOINT_PAGES = 131_072  # 512 MB of log: a page that many transactions touch is then written back once
+CHECKPOINT_PAGES = 65_536  # 256 MB of log: a page that many transactions touch is then written back once
 
 
 def _to_json(value: object) -> str:
