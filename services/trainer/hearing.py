@@ -20,7 +20,7 @@ from shared.tables import Example, FeedbackRow, Lesson, Prediction
 from shared.trust import MEMORY, posterior_mean
 
 MOST_EXAMINED = 20_000  # newest feedback of a model among which pairs and thumbs are looked for
-MOST_HEARD = 200  # newest votes on one input among which the corrected output is looked for, as the recorder hears them
+MOST_HEARD = 200  # newest votes on one input, as the recorder hears them
 EVER = datetime(1, 1, 2, tzinfo=UTC)  # before any event, in every time zone
 CHUNK = 500  # SQLite binds at most 999 variables in old builds
 
@@ -141,24 +141,30 @@ def trust_of(session: Session, model: str, heard: Sequence[Voice]) -> dict[str, 
     return known
 
 
-def _newest_correction() -> ColumnElement[Any]:
-    """The prediction of the newest correction on an example whose answer was not its target, among the heard votes."""
-    said, other, served = aliased(FeedbackRow), aliased(FeedbackRow), aliased(Prediction)
+def heard_since() -> ColumnElement[Any]:
+    """When the oldest of an example's newest `MOST_HEARD` counted votes was given, within a query on examples."""
+    vote = aliased(FeedbackRow)
     oldest = (
-        select(other.occurred_at)
-        .where(other.example_id == Example.id, col(other.counted).is_(True))
-        .order_by(col(other.occurred_at).desc())
+        select(vote.occurred_at)
+        .where(vote.example_id == Example.id, col(vote.counted).is_(True))
+        .order_by(col(vote.occurred_at).desc())
         .offset(MOST_HEARD - 1)
         .limit(1)
         .correlate(Example)
         .scalar_subquery()
     )
+    return func.coalesce(oldest, EVER)
+
+
+def _newest_correction() -> ColumnElement[Any]:
+    """The prediction of the newest correction on an example whose answer was not its target, among the heard votes."""
+    said, served = aliased(FeedbackRow), aliased(Prediction)
     return (
         select(said.prediction_id)
         .join(served, col(served.prediction_id) == col(said.prediction_id))
         .where(said.example_id == Example.id, col(said.counted).is_(True), said.kind == "correction")
         .where(col(said.wrong).is_(True), served.output != Example.target)
-        .where(col(said.occurred_at) >= func.coalesce(oldest, EVER))
+        .where(col(said.occurred_at) >= heard_since())
         .order_by(col(said.occurred_at).desc(), col(said.event_id).desc())
         .limit(1)
         .correlate(Example)

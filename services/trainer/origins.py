@@ -11,18 +11,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func
-from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
+from services.trainer.hearing import CHUNK, heard_since
 from shared.tables import Example, FeedbackRow, Review
-
-MOST_HEARD = 200  # newest votes on one input, as the recorder hears them
-EVER = datetime(1, 1, 2, tzinfo=UTC)  # before any event, in every time zone
-CHUNK = 500  # SQLite binds at most 999 variables in old builds
 
 
 @dataclass(frozen=True)
@@ -59,20 +53,10 @@ def _reviews(ids: Sequence[str]) -> Any:
 
 
 def _feedback(ids: Sequence[str]) -> Any:
-    """The counted votes of each example from its newest `MOST_HEARD` on, which an index serves."""
-    other = aliased(FeedbackRow)
-    oldest = (
-        select(other.occurred_at)
-        .where(other.example_id == Example.id, col(other.counted).is_(True))
-        .order_by(col(other.occurred_at).desc())
-        .offset(MOST_HEARD - 1)
-        .limit(1)
-        .correlate(Example)
-        .scalar_subquery()
-    )
+    """The counted votes of each example among its newest ones, which an index serves."""
     heard = (
         (col(FeedbackRow.example_id) == col(Example.id))
         & col(FeedbackRow.counted).is_(True)
-        & (col(FeedbackRow.occurred_at) >= func.coalesce(oldest, EVER))
+        & (col(FeedbackRow.occurred_at) >= heard_since())
     )
     return select(FeedbackRow.event_id).select_from(Example).join(FeedbackRow, heard).where(col(Example.id).in_(ids))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlmodel import Session
 
-from services.trainer.origins import MOST_HEARD, Origins, origins_of
+from services.trainer.hearing import MOST_HEARD
+from services.trainer.origins import Origins, origins_of
 from shared.text import example_id
 from tests.unit.example_rows import correction, cost, database, example
 from tests.unit.recorder_story import ANN, BOB, MODEL, Database, added, at, corrected, reviewed
