@@ -341,8 +341,13 @@ class VerdictReached(Event):
     labels_to_decide: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="How many more solicited answers would decide, when inconclusive."
     )
-    alpha: Share | None = None
-    alpha_left: Share | None = None
+    alpha: Share | None = Field(default=None, description="Level of the superiority test; null: none was made.")
+    alpha_left: Share | None = Field(
+        default=None, description="What the champion's reign still has to spend on tests; null: no budget (mode fast)."
+    )
+    look: Annotated[int, Field(ge=1)] = Field(
+        default=1, description="Which look at the candidate this is; the last one stands."
+    )
     fixes: Annotated[tuple[Id, ...], Field(strict=False)] = Field(
         default=(), description="Corrected train-side examples that the candidate gets right."
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -114,8 +114,14 @@ class Training(Section):
 class Gate(Section):
     """What a candidate must show (evaluator)."""
 
-    alpha: Share = Field(default=0.05, description="Chance of any false promotion in a champion's reign.")
-    tries: int = Field(default=20, ge=1, description="Tested candidates among which alpha is spent evenly.")
+    mode: Literal["strict", "balanced", "fast"] = Field(
+        default="balanced",
+        description="What evidence counts and how alpha is spent: see the gate's modes.",
+    )
+    alpha: Share = Field(
+        default=0.05, description="Chance of any false promotion in a champion's reign; of each candidate, when fast."
+    )
+    tries: int = Field(default=20, ge=1, description="Tests of a reign among which alpha is spent evenly; not if fast.")
     window: int = Field(default=3000, ge=1, description="Newest holdout rows that are evidence; older ones graduate.")
     delta: Share = Field(default=0.02, description="Loss on the golden anchor that is still not inferior.")
     power: Share = Field(default=0.8, description="Power at which missing labels are counted.")

@@ -119,13 +119,17 @@ def _increments(engine: Engine, model: str) -> int:
 
 
 def _outcomes(engine: Engine, model: str) -> dict[str, int]:
-    found = rows(
-        engine,
-        select(col(Verdict.outcome), func.count())
+    """How many candidates came to which outcome, by the last look at each."""
+    last = func.row_number().over(
+        partition_by=col(Verdict.candidate), order_by=[col(Verdict.occurred_at).desc(), col(Verdict.event_id)]
+    )
+    looks = (
+        select(col(Verdict.outcome), last.label("place"))
         .join(Version, col(Version.version) == col(Verdict.candidate))
         .where(col(Verdict.model) == model, col(Version.parent).is_not(None))
-        .group_by(col(Verdict.outcome)),
+        .subquery()
     )
+    found = rows(engine, select(looks.c.outcome, func.count()).where(looks.c.place == 1).group_by(looks.c.outcome))
     return dict(found)
 
 

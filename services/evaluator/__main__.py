@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from services.evaluator.history import History
+from services.evaluator.history import TOPICS, History
 from services.evaluator.judges import read_judges
 from services.evaluator.scoring import Scorer
 from services.evaluator.settings import EvaluatorSettings
@@ -18,7 +18,7 @@ from shared.policy import read_policy
 from shared.settings import Platform, load
 from shared.standby import stand_by
 from shared.tables import open_database
-from shared.topics import CANDIDATES, MODELS, VERDICTS
+from shared.topics import CANDIDATES
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
     with running("evaluator", settings.host, settings.port) as (pulse, stopping):
         bus.await_topics(stopping)
         consumer = bus.consumer("evaluator", (CANDIDATES,), pulse, max_poll_records=1)
-        with bus.publisher() as publisher, bus.follower(VERDICTS, MODELS) as decided:
+        with bus.publisher() as publisher, bus.follower(*TOPICS) as decided:
             worker = Worker(
                 consumer=consumer,
                 publisher=publisher,

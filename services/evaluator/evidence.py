@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 
-from sqlalchemy import Engine, exists
+from sqlalchemy import Engine, exists, func
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
@@ -37,16 +38,26 @@ class Evidence:
     corrections: tuple[Row, ...]
 
 
-def gather(engine: Engine, model: str, window: int, taught: Collection[str]) -> Evidence:
-    """The evidence on a model now, without the ids that the candidate was trained on, whatever SQL says of them."""
+def gather(engine: Engine, model: str, window: int, taught: Collection[str], since: datetime | None = None) -> Evidence:
+    """The evidence on a model now, without the ids that the candidate was trained on, whatever SQL says of them.
+
+    Of the solicited answers the newest `window`, and of these what was first spoken of after `since`.
+    """
     with Session(engine) as session:
-        solicited = tuple(row for row in _read(session, _solicited(model, window)) if row.id not in taught)
+        solicited = tuple(row for row in _read(session, _solicited(model, window, since)) if row.id not in taught)
         return Evidence(solicited, _read(session, _anchor(model)), _read(session, _corrections(model)))
 
 
-def _solicited(model: str, window: int) -> Query:
+def count(engine: Engine, model: str, window: int, since: datetime | None = None) -> int:
+    """How many solicited rows there are to judge on."""
+    with Session(engine) as session:
+        return session.exec(select(func.count()).select_from(_solicited(model, window, since).subquery())).one()
+
+
+def _solicited(model: str, window: int, since: datetime | None) -> Query:
     one = _newest(model, "holdout", window)
-    return select(one).where(one.status == "holdout", col(one.learned_in).is_(None))
+    usable = select(one).where(one.status == "holdout", col(one.learned_in).is_(None))
+    return usable if since is None else usable.where(one.first_at > since)
 
 
 def _anchor(model: str) -> Query:

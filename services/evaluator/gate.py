@@ -1,16 +1,25 @@
 """The gate: what a candidate must show, and the verdict that follows, with every figure and reason.
 
 Superiority is tested only on solicited answers: who volunteers feedback is selected by the champion's mistakes, so that
-on volunteered rows any different model seems to win. The level is spent evenly over the candidates that one champion
-may meet (α / tries each), which keeps the chance of any false promotion in its reign at α by the union bound.
+on volunteered rows any different model seems to win. The modes, and what each guarantees of equally good candidates:
+
+- `strict`: evidence is what was first spoken of since the champion was promoted, and each of at most `tries` tests of
+  its reign has the level α / tries. P(any false promotion in the reign) ≤ α by the union bound, whatever binds the
+  candidates to each other: neither training nor the champion's own promotion has seen a row of it.
+- `balanced`: the same levels on the newest `window` rows, whoever served. The champion may have been chosen on some of
+  them, which makes it look better there than it is (the winner's curse) and so its challengers' tests conservative:
+  simulated (bench gate), not proved.
+- `fast`: each candidate is tested once, at α, on the same rows as `balanced`. P(false promotion) ≤ α for a candidate;
+  over a sequence it grows without bound.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
-from schemas.events import Check
+from schemas.events import Check, ModelStateChanged
 from services.evaluator.statistics import Paired, exact_p, non_inferiority, rows_to_decide, smallest_p
 from shared.policy import Gate
 
@@ -35,7 +44,7 @@ class Judgement:
 def judge(evidence: Paired, anchor: Paired, lineage: Check, tested: int, rules: Gate) -> Judgement:
     """Judge a candidate whose files are sound.
 
-    `tested` is how many candidates this champion has met in a superiority test.
+    `tested` is how many superiority tests this champion has met, second looks at a candidate included.
     """
     checks: tuple[Check, ...] = (lineage, _anchor(anchor, rules.delta), _harm(evidence))
     outcomes: tuple[Outcome, ...] = ("inconclusive", "reject", "reject")
@@ -43,9 +52,9 @@ def judge(evidence: Paired, anchor: Paired, lineage: Check, tested: int, rules: 
         if not check.passed:
             return Judgement(outcome, check.reason, checks)
     better, worse = evidence.by_user()
-    alpha = rules.alpha / rules.tries
+    alpha = level(rules)
     more = rows_to_decide(evidence.gains, evidence.losses, evidence.n, alpha, rules.power) if evidence.n else None
-    if tested >= rules.tries:
+    if is_spent(tested, rules):
         reason = f"All {rules.tries} tests of this champion's reign are spent; a person must decide."
         return Judgement("inconclusive", reason, checks, labels_to_decide=more)
     if smallest_p(better, worse) > alpha:
@@ -56,6 +65,26 @@ def judge(evidence: Paired, anchor: Paired, lineage: Check, tested: int, rules: 
     if superior.passed:
         return Judgement("promote", superior.reason, checks, alpha)
     return Judgement("inconclusive", superior.reason, checks, alpha, more)
+
+
+def level(rules: Gate) -> float:
+    """The level of one superiority test."""
+    return rules.alpha if rules.mode == "fast" else rules.alpha / rules.tries
+
+
+def is_spent(tested: int, rules: Gate) -> bool:
+    """Whether a reign that has seen so many tests has none left."""
+    return rules.mode != "fast" and tested >= rules.tries
+
+
+def alpha_left(tested: int, rules: Gate) -> float | None:
+    """What is left to spend after so many tests; None where there is no budget."""
+    return None if rules.mode == "fast" else max(0.0, rules.alpha * (1 - tested / rules.tries))
+
+
+def since(champion: ModelStateChanged | None, rules: Gate) -> datetime | None:
+    """What was first spoken of up to then is no evidence; None: all of the window is."""
+    return champion.occurred_at if champion is not None and rules.mode == "strict" else None
 
 
 def unsound(reason: str, outcome: Outcome = "reject") -> Judgement:
@@ -77,7 +106,8 @@ def parentage(parent: str | None, champion: str, requested_by: str = "", trigger
         return Check(name="lineage", passed=True, reason="Rebuilt from the last version that held no erased user.")
     same = parent == champion
     made = "Trained anew from the base, to replace the champion." if trigger == REFRESH else "Made from the champion."
-    reason = made if same else "Its parent is no longer champion; the next increment starts anew."
+    stale = "Its parent is no longer champion. The next increment starts from the champion and learns its lessons anew."
+    reason = made if same else stale
     return Check(name="lineage", passed=same, reason=reason)
 
 

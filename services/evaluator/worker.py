@@ -1,16 +1,18 @@
-"""The evaluator's loop: a candidate in, a verdict and perhaps a new champion out.
+"""The evaluator's loop: a candidate in, a verdict and perhaps a new champion out; and again for one that waits.
 
 The offset is committed after both are on Kafka. After a crash in between the candidate comes again: the verdict is
-found in the history, and only what is missing is written.
+found in the history, and only what is missing is written. Between candidates the newest of each model is looked at
+again when there is reason to (see `retest`); what a crash left out there is found in the history in the same way.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import structlog
@@ -18,15 +20,16 @@ from kafka import KafkaConsumer, OffsetAndMetadata
 from sqlalchemy import Engine
 
 from schemas.events import CandidateTrained, ModelStateChanged, VerdictReached
-from services.evaluator.evidence import Evidence, gather
-from services.evaluator.gate import Judgement, first, judge, parentage, unsound
+from services.evaluator import gate, retest
+from services.evaluator.evidence import count
+from services.evaluator.examiner import Examiner, verdict_of
+from services.evaluator.gate import unsound
 from services.evaluator.history import History
 from services.evaluator.scoring import Scorer
-from services.evaluator.statistics import Paired, accuracy
 from shared import attempts
 from shared.crash import crash_point
 from shared.envelope import unseal
-from shared.errors import ArtifactError, InvalidEventError
+from shared.errors import InvalidEventError
 from shared.kafka import Follower, Publisher
 from shared.observe import EVENTS_IN, EVENTS_OUT, HANDLE_SECONDS, Pulse
 from shared.policy import PolicyFile
@@ -34,6 +37,7 @@ from shared.text import short_hash
 from shared.topics import CANDIDATES
 
 POLL_MS = 300
+LOOK_S = 2.0  # between two glances at how much evidence there is; a glance is one count over the gate's window
 
 log = structlog.get_logger()
 
@@ -51,6 +55,13 @@ class Worker:
     policies: PolicyFile
     pulse: Pulse
     stopping: threading.Event
+    _looked_at: float = 0.0  # monotonic
+    _seen: dict[str, tuple[str, int]] = field(default_factory=dict)  # model → last looked at, and on how many rows
+
+    @cached_property
+    def examiner(self) -> Examiner:
+        """Who looks at candidates."""
+        return Examiner(self.engine, self.scorer, self.policies)
 
     def run(self) -> None:
         """Judge candidates until asked to stop."""
@@ -65,6 +76,9 @@ class Worker:
                     else:
                         self._put_aside(record)
                     self.consumer.commit({part: OffsetAndMetadata(record.offset + 1, "", -1)})
+            if time.monotonic() - self._looked_at >= LOOK_S:
+                self.look_again()
+                self._looked_at = time.monotonic()
 
     def _put_aside(self, record: Any) -> None:
         """Refuse a candidate of which the evaluator died each time."""
@@ -73,7 +87,7 @@ class Worker:
         with suppress(InvalidEventError):
             event = unseal(record.value, record.headers, CANDIDATES)
             if isinstance(event, CandidateTrained) and event.version not in self.history.verdicts:
-                self.publisher.publish(_verdict(event, self.history.champions.get(event.model), unsound(reason)))
+                self.publisher.publish(verdict_of(event, self.history.champions.get(event.model), unsound(reason)))
 
     def _handle(self, record: Any) -> None:
         try:
@@ -91,98 +105,47 @@ class Worker:
         self.history.update(self.decided.catch_up())
         champion = self.history.champions.get(candidate.model)
         verdict = self.history.verdicts.get(candidate.version)
-        if verdict is None:
-            verdict = self._judged(candidate, champion)
+        if verdict is None or self._is_due(candidate, verdict, champion):
+            tested = self.history.tested(champion.version) if champion else 0
+            self._seen[candidate.model] = candidate.version, self._rows(candidate.model, champion)
+            verdict = self.examiner.examine(candidate, champion, tested, verdict.look + 1 if verdict else 1)
             crash_point("evaluator.after_eval")
             self.publisher.publish(verdict)
             crash_point("evaluator.after_verdict")
             EVENTS_OUT.labels("evaluator", "VerdictReached").inc()
             log.info("verdict_reached", model=candidate.model, version=candidate.version, outcome=verdict.outcome)
-        serves = champion.version if champion else None
-        if verdict.outcome == "promote" and serves == verdict.champion:
+        if retest.is_owed(verdict, champion):
             self.publisher.publish(_promotion(candidate, verdict))
             crash_point("evaluator.after_promotion")
             EVENTS_OUT.labels("evaluator", "ModelStateChanged").inc()
         self.history.update(self.decided.catch_up())
 
-    def _judged(self, candidate: CandidateTrained, champion: ModelStateChanged | None) -> VerdictReached:
-        try:
-            if champion is not None:
-                self.scorer.load(champion)
-        except ArtifactError as error:  # not the candidate's fault
-            return _verdict(candidate, champion, unsound(f"The champion cannot answer: {error}", "inconclusive"))
-        try:
-            manifest = self.scorer.load(candidate)
-            return self._compared(candidate, champion, frozenset((*manifest["new"], *manifest["replay"])))
-        except ArtifactError as error:
-            return _verdict(candidate, champion, unsound(str(error)))
+    def look_again(self) -> None:
+        """Look at the candidates that wait, and finish what a crash left undone, in the partitions that are ours."""
+        self.history.update(self.decided.catch_up())
+        ours = {part.partition for part in self.consumer.assignment()}
+        for model, one in self.history.newest.items():
+            verdict = self.history.verdicts.get(one.candidate.version)
+            if one.partition not in ours or verdict is None:
+                continue  # another's, or still to come through the group
+            champion = self.history.champions.get(model)
+            if retest.is_owed(verdict, champion) or self._is_due(one.candidate, verdict, champion):
+                self.on_candidate_trained(one.candidate)
 
-    def _compared(
-        self, candidate: CandidateTrained, champion: ModelStateChanged | None, taught: frozenset[str]
-    ) -> VerdictReached:
-        """The verdict on a candidate that can answer, from evidence that it was not taught."""
+    def _is_due(self, candidate: CandidateTrained, verdict: VerdictReached, champion: ModelStateChanged | None) -> bool:
         rules = self.policies.of(candidate.model).gate
-        evidence = gather(self.engine, candidate.model, rules.window, taught)
-        with self._scored(candidate, champion):
-            right = self.scorer.right(candidate.version, evidence.anchor)
-            if champion is None:
-                judgement = first(candidate.requested_by)
-                return _verdict(candidate, None, judgement, candidate_accuracy=accuracy(right))
-            solicited, anchor = self._paired(candidate, champion, evidence)
-            lineage = parentage(candidate.parent, champion.version, candidate.requested_by, candidate.trigger)
-            tested = self.history.tested(champion.version)
-            judgement = judge(solicited, anchor, lineage, tested, rules)
-            fixed = self.scorer.right(candidate.version, evidence.corrections)
-        fixes = tuple(row.id for row, is_right in zip(evidence.corrections, fixed, strict=True) if is_right)
-        return _verdict(
-            candidate,
-            champion,
-            judgement,
-            champion_accuracy=accuracy(solicited.champion),
-            candidate_accuracy=accuracy(solicited.candidate),
-            evidence=solicited.n,
-            alpha_left=max(0.0, rules.alpha * (1 - (tested + (judgement.alpha is not None)) / rules.tries)),
-            fixes=fixes,
-        )
+        newest = self.history.newest.get(candidate.model)
+        if champion is None or newest is None or newest.candidate.version != candidate.version:
+            return False
+        if not retest.waits(candidate, verdict, champion, self.history.tested(champion.version), rules):
+            return False
+        version, rows = self._seen.get(candidate.model, ("", 0))
+        wanted = retest.next_look(max(verdict.evidence, rows if version == candidate.version else 0), rules)
+        return wanted is not None and self._rows(candidate.model, champion) >= wanted
 
-    @contextmanager
-    def _scored(self, candidate: CandidateTrained, champion: ModelStateChanged | None) -> Iterator[None]:
-        """Keep only the two versions in memory when done."""
-        yield
-        self.scorer.keep(candidate.version, *([champion.version] if champion else []))
-
-    def _paired(
-        self, candidate: CandidateTrained, champion: ModelStateChanged, evidence: Evidence
-    ) -> tuple[Paired, Paired]:
-        """Champion and candidate on the solicited rows, and on the anchor."""
-
-        def both(rows: Any) -> Paired:
-            return Paired(
-                self.scorer.right(champion.version, rows),
-                self.scorer.right(candidate.version, rows),
-                tuple(row.user for row in rows),
-            )
-
-        return both(evidence.solicited), both(evidence.anchor)
-
-
-def _verdict(
-    candidate: CandidateTrained, champion: ModelStateChanged | None, judgement: Judgement, **figures: Any
-) -> VerdictReached:
-    return VerdictReached(
-        event_id=short_hash("verdict", candidate.version),
-        occurred_at=datetime.now(UTC),
-        source="evaluator",
-        model=candidate.model,
-        candidate=candidate.version,
-        champion=champion.version if champion else None,
-        outcome=judgement.outcome,
-        reason=judgement.reason,
-        checks=judgement.checks,
-        labels_to_decide=judgement.labels_to_decide,
-        alpha=judgement.alpha,
-        **figures,
-    )
+    def _rows(self, model: str, champion: ModelStateChanged | None) -> int:
+        rules = self.policies.of(model).gate
+        return count(self.engine, model, rules.window, gate.since(champion, rules))
 
 
 def _promotion(candidate: CandidateTrained, verdict: VerdictReached) -> ModelStateChanged:

@@ -12,14 +12,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from schemas.events import CandidateTrained, ModelStateChanged, VerdictReached
-from services.evaluator.history import History
+from services.evaluator.history import TOPICS, History
 from services.evaluator.scoring import Scorer
 from services.evaluator.worker import Worker
 from services.trainer.candidate import folder_of
 from shared.lm.head import Head
 from shared.observe import Pulse
 from shared.text import short_hash
-from shared.topics import CANDIDATES, MODELS, VERDICTS
+from shared.topics import CANDIDATES
 from tests.kafka.stage import Stage, until
 from tests.unit.recorder_story import MODEL, NOON, corrected
 from tests.weights import BASE, ROWS, Version, make_version
@@ -33,7 +33,7 @@ ASKED = [(f"I need the invoice for {topic}", "invoice") for topic in TOPICS_OF_I
 def evaluator(stage: Stage) -> Iterator[None]:
     """An evaluator's loop in a thread of the test."""
     consumer = stage.bus.consumer("evaluator", (CANDIDATES,), max_poll_records=1)
-    with stage.bus.publisher() as publisher, stage.bus.follower(VERDICTS, MODELS) as decided:
+    with stage.bus.publisher() as publisher, stage.bus.follower(*TOPICS) as decided:
         one = Worker(
             consumer=consumer,
             publisher=publisher,
@@ -124,9 +124,9 @@ def serve(stage: Stage, version: Version) -> ModelStateChanged:
     return state
 
 
-def answer(stage: Stage, rows: Sequence[tuple[str, str]]) -> None:
-    """Let each text be asked for at random, and answered by a user of its own."""
-    for number, (text, target) in enumerate(rows):
+def answer(stage: Stage, rows: Sequence[tuple[str, str]], begin: int = 0) -> None:
+    """Let each text be asked for at random, and answered by a user of its own; numbers begin at `begin`."""
+    for number, (text, target) in enumerate(rows, begin):
         stage.database.record(*corrected(f"p{number}", text, target, number, user=f"{number:032x}", solicit=True))
 
 
@@ -135,6 +135,11 @@ def verdict_on(stage: Stage, version: Version) -> VerdictReached:
     until(lambda: any(one.candidate == version.id for one in stage.of(VerdictReached)))
     [verdict] = [one for one in stage.heard if isinstance(one, VerdictReached) and one.candidate == version.id]
     return verdict
+
+
+def looks(stage: Stage, version: Version) -> list[VerdictReached]:
+    """All verdicts on a version, in the order of the log."""
+    return [one for one in stage.of(VerdictReached) if one.candidate == version.id]
 
 
 def judged(stage: Stage, version: Version, parent: Version | None = None) -> VerdictReached:

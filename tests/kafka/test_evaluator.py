@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from tests.kafka.evaluators import (
     evaluator,
     first,
     judged,
+    looks,
     rewrite,
     serve,
     variant,
@@ -151,6 +153,40 @@ def test_a_crash_between_verdict_and_state_is_made_good(stage: Stage) -> None:
     assert (state.version, state.decision, state.reason) == (v1.id, decided.event_id, decided.reason)
     assert verdict_on(stage, v1) == decided
     assert len(stage.of(ModelStateChanged)) == 2
+
+
+def test_a_candidate_that_waits_is_looked_at_again_when_there_is_half_as_much_more_evidence(stage: Stage) -> None:
+    v0 = first(stage)
+    v1 = better(stage, v0)
+    serve(stage, v0)
+    answer(stage, ROWS)  # nothing that v0 does not know
+    with evaluator(stage):
+        assert judged(stage, v1, v0).outcome == "inconclusive"
+        answer(stage, ASKED, begin=len(ROWS))
+        until(lambda: len(stage.of(ModelStateChanged)) == 2)
+        stage.publish(candidate(v1, v0))
+        nothing_new(stage, v1)
+    early, late = looks(stage, v1)
+    assert (early.look, early.evidence, early.alpha) == (1, 12, None), "nothing could be rejected: no test was spent"
+    assert (late.look, late.evidence, late.outcome, late.alpha_left) == (2, 24, "promote", 0.025)
+    assert stage.of(ModelStateChanged)[1].decision == late.event_id != early.event_id
+
+
+def test_a_crash_after_a_later_look_is_made_good(stage: Stage) -> None:
+    v0 = first(stage)
+    v1 = better(stage, v0)
+    serve(stage, v0)
+    answer(stage, ROWS)
+    with evaluator(stage):
+        waiting = judged(stage, v1, v0)
+    changed = {"event_id": "second-look", "look": 2, "outcome": "promote", "occurred_at": datetime.now(UTC)}
+    stage.publish(waiting.model_copy(update=changed))
+    for _ in range(2):  # its offset is committed long since: nobody announces it again
+        with evaluator(stage):
+            until(lambda: len(stage.of(ModelStateChanged)) == 2)
+    with evaluator(stage):
+        nothing_new(stage, v1)
+    assert [one.version for one in stage.of(ModelStateChanged)] == [v0.id, v1.id]
 
 
 def test_poison_is_put_aside_and_the_next_candidate_is_judged(stage: Stage) -> None:

@@ -18,6 +18,7 @@ from tests.unit.recorder_story import (
     MODEL,
     Database,
     added,
+    at,
     corrected,
     crowned,
     judged,
@@ -60,6 +61,18 @@ def test_an_anchor_row_counts_until_a_reviewer_withdraws_it() -> None:
     assert texts(found.anchor) == {"the golden one"}
     _, found = told(reviewed("the silver one", "relabel", "a"))
     assert {(row.text, row.target) for row in found.anchor} == {("the golden one", "a"), ("the silver one", "a")}
+
+
+def test_a_strict_gate_looks_only_at_what_was_first_spoken_of_since_the_champion_serves() -> None:
+    asked = [corrected(f"p{number}", f"question {number}", "a", 10 * number, solicit=True) for number in range(5)]
+    story, _ = told(*(event for pair in asked for event in pair))
+    since = at(21)  # people answer a second after they ask
+    fresh = gather(story.engine, MODEL, 3000, (), since)
+    assert texts(fresh.solicited) == {"question 3", "question 4"}
+    assert texts(fresh.anchor) == {text for text, _ in ANCHORS}
+    assert evidence.count(story.engine, MODEL, 3000, since) == 2
+    assert evidence.count(story.engine, MODEL, 3000) == 5
+    assert evidence.count(story.engine, MODEL, 1, since) == 1
 
 
 def test_doubtful_answers_are_no_evidence() -> None:

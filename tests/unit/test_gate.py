@@ -7,7 +7,7 @@ import random
 import pytest
 from scipy.stats import binomtest
 
-from services.evaluator.gate import first, judge, parentage
+from services.evaluator.gate import alpha_left, first, judge, parentage
 from services.evaluator.statistics import Paired, exact_p, non_inferiority, rows_to_decide
 from shared.policy import Gate
 
@@ -82,6 +82,15 @@ def test_a_spent_budget_waits_for_a_person() -> None:
     verdict = judge(paired(gains=30, losses=0, both=300), paired(0, 0, 270), LINEAGE, RULES.tries, RULES)
     assert verdict.outcome == "inconclusive"
     assert "spent" in verdict.reason
+
+
+def test_a_fast_gate_has_no_budget_and_tests_at_five_percent() -> None:
+    fast, evidence = Gate(mode="fast"), paired(gains=12, losses=3, both=300)
+    verdict = judge(evidence, paired(0, 0, 270), LINEAGE, 10_000, fast)
+    assert (verdict.outcome, verdict.alpha) == ("promote", 0.05)
+    assert judge(evidence, paired(0, 0, 270), LINEAGE, 0, RULES).outcome == "inconclusive"
+    assert alpha_left(3, fast) is None
+    assert [alpha_left(tested, RULES) for tested in (0, 5, 20, 21)] == pytest.approx([0.05, 0.0375, 0, 0])
 
 
 def test_a_candidate_of_an_old_champion_waits() -> None:

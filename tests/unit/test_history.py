@@ -12,7 +12,7 @@ from schemas.events import Event, ModelStateChanged, VerdictReached
 from services.evaluator.history import History
 from shared.envelope import Headers, seal
 from shared.topics import VERDICTS
-from tests.unit.recorder_story import MODEL, crowned, judged
+from tests.unit.recorder_story import MODEL, crowned, judged, trained
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Record:
     topic: str
     value: bytes | None
     headers: Headers
+    partition: int = 0
 
 
 def record(event: Event) -> Record:
@@ -35,10 +36,11 @@ def history(*events: Event) -> History:
     return told
 
 
-def verdict(candidate: str, champion: str | None, alpha: float | None = None, name: str = "") -> VerdictReached:
-    return judged(candidate).model_copy(
-        update={"event_id": f"v-{candidate}{name}", "champion": champion, "alpha": alpha, "outcome": "inconclusive"}
-    )
+def verdict(
+    candidate: str, champion: str | None, alpha: float | None = None, name: str = "", look: int = 1
+) -> VerdictReached:
+    about = {"event_id": f"v-{candidate}{name}", "champion": champion, "alpha": alpha, "look": look}
+    return judged(candidate).model_copy(update={**about, "outcome": "inconclusive"})
 
 
 def test_the_last_state_of_a_model_names_its_champion() -> None:
@@ -51,6 +53,23 @@ def test_the_last_state_of_a_model_names_its_champion() -> None:
 def test_a_canary_is_no_champion() -> None:
     canary: ModelStateChanged = crowned("v1").model_copy(update={"alias": "canary"})
     assert history(crowned("v0"), canary).champions[MODEL].version == "v0"
+
+
+def test_the_last_look_at_a_candidate_stands_and_each_test_is_counted() -> None:
+    told = history(
+        verdict("v1", "v0", alpha=0.01),
+        verdict("v1", "v0", alpha=0.01, name="-later", look=2),
+        verdict("v1", "v0", alpha=0.01, name="-again", look=2),
+        verdict("v1", "v0", alpha=0.01),
+    )
+    assert told.verdicts["v1"].event_id == "v-v1-later"
+    assert told.tested("v0") == 2
+
+
+def test_the_newest_candidate_of_a_model_is_remembered_with_its_partition() -> None:
+    other = trained("w1").model_copy(update={"model": "other"})
+    told = history(trained("v1"), trained("v2", "v1"), other)
+    assert {model: one.candidate.version for model, one in told.newest.items()} == {MODEL: "v2", "other": "w1"}
 
 
 def test_the_first_verdict_on_a_candidate_stands() -> None:

@@ -111,7 +111,9 @@ def test_promotions_are_compared_reign_by_reign(engine: Engine) -> None:
 def test_verdicts_are_counted_without_the_first_version(engine: Engine) -> None:
     rows = two_reigns(engine)
     for number, outcome in ((2, "reject"), (3, "inconclusive"), (4, "reject")):
-        rows.verdict(rows.version(number, 100 + number, parent=1), f"{MODEL}-01", outcome, 150 + number)
+        candidate = rows.version(number, 100 + number, parent=1)
+        rows.verdict(candidate, f"{MODEL}-01", "inconclusive", 140 + number)  # which a later look settles
+        rows.verdict(candidate, f"{MODEL}-01", outcome, 150 + number)
     rows.write()
     found = velocity(engine, MODEL)
     assert (found.increments, found.promotions, found.rejections, found.inconclusive) == (4, 1, 2, 1)

@@ -1,0 +1,123 @@
+"""From a candidate to its verdict: files, evidence and answers gathered, and put before the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Engine
+
+from schemas.events import CandidateTrained, ModelStateChanged, VerdictReached
+from services.evaluator import gate
+from services.evaluator.evidence import Evidence, gather
+from services.evaluator.gate import Judgement, first, judge, parentage, unsound
+from services.evaluator.scoring import Scorer
+from services.evaluator.statistics import Paired, accuracy
+from shared.errors import ArtifactError
+from shared.policy import PolicyFile
+from shared.text import short_hash
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """What it takes to look at a candidate."""
+
+    engine: Engine
+    scorer: Scorer
+    policies: PolicyFile
+
+    def examine(
+        self, candidate: CandidateTrained, champion: ModelStateChanged | None, tested: int, look: int = 1
+    ) -> VerdictReached:
+        """The verdict on a candidate by the evidence of now.
+
+        `tested` is how many superiority tests this champion has met; `look` which look at the candidate it is.
+        """
+        try:
+            if champion is not None:
+                self.scorer.load(champion)
+        except ArtifactError as error:  # not the candidate's fault
+            return verdict_of(
+                candidate, champion, unsound(f"The champion cannot answer: {error}", "inconclusive"), look
+            )
+        try:
+            manifest = self.scorer.load(candidate)
+            taught = frozenset((*manifest["new"], *manifest["replay"]))
+            with self._scored(candidate, champion):
+                if champion is None:
+                    return self._first(candidate)
+                return self._compared(candidate, champion, taught, tested, look)
+        except ArtifactError as error:
+            return verdict_of(candidate, champion, unsound(str(error)), look)
+
+    def _first(self, candidate: CandidateTrained) -> VerdictReached:
+        evidence = gather(self.engine, candidate.model, window=1, taught=())
+        right = self.scorer.right(candidate.version, evidence.anchor)
+        return verdict_of(candidate, None, first(candidate.requested_by), candidate_accuracy=accuracy(right))
+
+    def _compared(
+        self, candidate: CandidateTrained, champion: ModelStateChanged, taught: frozenset[str], tested: int, look: int
+    ) -> VerdictReached:
+        """The verdict on a candidate that can answer, from evidence that it was not taught."""
+        rules = self.policies.of(candidate.model).gate
+        evidence = gather(self.engine, candidate.model, rules.window, taught, gate.since(champion, rules))
+        solicited, anchor = self._paired(candidate, champion, evidence)
+        lineage = parentage(candidate.parent, champion.version, candidate.requested_by, candidate.trigger)
+        judgement = judge(solicited, anchor, lineage, tested, rules)
+        fixed = self.scorer.right(candidate.version, evidence.corrections)
+        return verdict_of(
+            candidate,
+            champion,
+            judgement,
+            look,
+            champion_accuracy=accuracy(solicited.champion),
+            candidate_accuracy=accuracy(solicited.candidate),
+            evidence=solicited.n,
+            alpha_left=gate.alpha_left(tested + (judgement.alpha is not None), rules),
+            fixes=tuple(row.id for row, is_right in zip(evidence.corrections, fixed, strict=True) if is_right),
+        )
+
+    @contextmanager
+    def _scored(self, candidate: CandidateTrained, champion: ModelStateChanged | None) -> Iterator[None]:
+        """Keep only the two versions in memory when done."""
+        yield
+        self.scorer.keep(candidate.version, *([champion.version] if champion else []))
+
+    def _paired(
+        self, candidate: CandidateTrained, champion: ModelStateChanged, evidence: Evidence
+    ) -> tuple[Paired, Paired]:
+        """Champion and candidate on the solicited rows, and on the anchor."""
+
+        def both(rows: Any) -> Paired:
+            return Paired(
+                self.scorer.right(champion.version, rows),
+                self.scorer.right(candidate.version, rows),
+                tuple(row.user for row in rows),
+            )
+
+        return both(evidence.solicited), both(evidence.anchor)
+
+
+def verdict_of(
+    candidate: CandidateTrained, champion: ModelStateChanged | None, judgement: Judgement, look: int = 1, **figures: Any
+) -> VerdictReached:
+    """The event of a judgement. Its id follows from the candidate and the look, so that saying it again is no news."""
+    again = () if look == 1 else (str(look),)
+    return VerdictReached(
+        event_id=short_hash("verdict", candidate.version, *again),
+        occurred_at=datetime.now(UTC),
+        source="evaluator",
+        model=candidate.model,
+        candidate=candidate.version,
+        champion=champion.version if champion else None,
+        outcome=judgement.outcome,
+        reason=judgement.reason,
+        checks=judgement.checks,
+        labels_to_decide=judgement.labels_to_decide,
+        alpha=judgement.alpha,
+        look=look,
+        **figures,
+    )
