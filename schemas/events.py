@@ -172,12 +172,15 @@ class ReviewDecided(Said):
     subject_kind: Literal["example", "version", "label"]
     subject: Id = Field(description="The example's or the version's id; a hash of model and label.")
     model: Name
-    decision: Literal["accept", "reject", "relabel", "promote", "rollback", "hold", "merge", "retire", "restore"]
+    decision: Literal[
+        "accept", "reject", "relabel", "promote", "rollback", "hold", "release", "merge", "retire", "restore"
+    ]
     target: Output | None = Field(
         default=None, description="The right output, for `relabel`; the label it goes into, for `merge`."
     )
     label: Label | None = Field(default=None, description="The label that is decided on.")
     reviewer: Name
+    app: Name | None = Field(default=None, description="Whose key it came with.")
     note: Note = ""
 
 
@@ -365,6 +368,22 @@ class ModelStateChanged(Event):
     previous: Id | None = None
     manifest_sha256: Digest
     decision: Id = Field(description="The event id of the verdict, review or request that moved the alias.")
+    decided_by: Name = Field(default="gate", description="`gate`, `canary`, `watch`, or the reviewer who decided.")
+    share: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        default=0.0, description="Of users whom a canary serves; 0: its trial is over. A champion serves all others."
+    )
+    reason: Annotated[str, StringConstraints(max_length=1000)]
+
+
+class DecisionAnswered(Event):
+    """What became of a reviewer's decision on a version. Written by the evaluator alone."""
+
+    model: Name
+    review: Id = Field(description="The event id of the ReviewDecided.")
+    version: Id
+    decision: Literal["promote", "rollback", "hold", "release"]
+    reviewer: Name
+    outcome: Literal["done", "waits", "refused"] = Field(description="`waits`: for a second reviewer.")
     reason: Annotated[str, StringConstraints(max_length=1000)]
 
 
@@ -384,6 +403,7 @@ EVENTS: dict[str, type[Event]] = {
         CandidateTrained,
         VerdictReached,
         ModelStateChanged,
+        DecisionAnswered,
     )
 }
 

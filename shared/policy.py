@@ -132,6 +132,33 @@ class Gate(Section):
     )
 
 
+class Trial(Section):
+    """How a version proves itself on users before and after it becomes champion (evaluator)."""
+
+    canary: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="Share of users whom a promoted candidate serves on trial first; 0: it is champion at once.",
+    )
+    canary_answers: int = Field(
+        default=1000, ge=20, description="Solicited answers, to both versions, that end a trial which proved nothing."
+    )
+    watch_answers: int = Field(
+        default=2000, ge=0, description="Solicited answers to a new champion that are held against its predecessor."
+    )
+
+
+class People(Section):
+    """What reviewers may decide on versions (evaluator)."""
+
+    two: Literal["no", "names", "keys"] = Field(
+        default="no",
+        description="A second reviewer must agree before an alias moves: of another name, or with another app's key.",
+    )
+    hours: float = Field(default=24, gt=0, description="A decision that could not be carried out by then is dropped.")
+
+
 class Policy(Section):
     """All sections for one model."""
 
@@ -140,6 +167,8 @@ class Policy(Section):
     trigger: Trigger = Trigger()
     training: Training = Training()
     gate: Gate = Gate()
+    trial: Trial = Trial()
+    people: People = People()
 
 
 class Privacy(Section):

@@ -13,6 +13,7 @@ from typing import Any
 
 from schemas.events import (
     CandidateTrained,
+    DecisionAnswered,
     DriftDetected,
     ErrorSliceUpdated,
     Event,
@@ -85,7 +86,7 @@ TRAINING_REQUESTS = Topic(
 )
 TRAINING_PROGRESS = Topic("training-progress.v1", "model", 3, 7, (TrainingProgressed,), ("trainer",))
 CANDIDATES = Topic("candidates.v1", "model", 3, 365, (CandidateTrained,), ("trainer",))
-VERDICTS = Topic("verdicts.v1", "model", 3, 365, (VerdictReached,), ("evaluator",))
+VERDICTS = Topic("verdicts.v1", "model", 3, 365, (VerdictReached, DecisionAnswered), ("evaluator",))
 MODELS = Topic("models.v1", "model|alias", 1, None, (ModelStateChanged,), ("evaluator",))
 DEAD_LETTERS = Topic("dead-letters.v1", "topic/partition/offset/service", 1, 30, (), ("any",), forgets=True)
 QUARANTINE = Topic(
@@ -125,7 +126,9 @@ _KEYS: dict[type[Event], Callable[[Any], str]] = {
     EventQuarantined: attrgetter("event_id"),
     **dict.fromkeys((ErrorSliceUpdated, DriftDetected), lambda event: f"{event.model}|{event.slice}"),
     ModelStateChanged: lambda event: f"{event.model}|{event.alias}",
-    **dict.fromkeys((TrainingRequested, TrainingProgressed, CandidateTrained, VerdictReached), attrgetter("model")),
+    **dict.fromkeys(
+        (TrainingRequested, TrainingProgressed, CandidateTrained, VerdictReached, DecisionAnswered), attrgetter("model")
+    ),
 }
 
 

@@ -68,6 +68,11 @@ class Version:
             reason="a test decided",
         )
 
+    def canary(self, share: float, model: str = MODEL) -> ModelStateChanged:
+        """The news that it is on trial for a share of the users."""
+        news = {"alias": "canary", "share": share, "event_id": short_hash("canary", self.id, model, str(share))}
+        return self.champion(model).model_copy(update=news)
+
 
 def make_version(
     store: ArtifactStore,

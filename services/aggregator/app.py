@@ -10,7 +10,7 @@ from typing import Any
 import faust
 import structlog
 
-from schemas.events import Event
+from schemas.events import Event, VerdictReached
 from services.aggregator.analyst import Analyst
 from services.aggregator.changelogs import Contents
 from services.aggregator.facts import read_fact
@@ -117,11 +117,17 @@ def _listen(aggregator: Aggregator) -> None:
     by_time: list[tuple[Topic, Callable[[Any, int, float], None]]] = [
         (TRAINING_PROGRESS, analyst.on_training_progressed),
         (CANDIDATES, analyst.on_candidate_trained),
-        (VERDICTS, lambda event, partition, _: analyst.on_verdict_reached(event, partition)),
+        (VERDICTS, partial(_on_verdict, analyst)),
     ]
     for topic, timed in by_time:
         _agent(aggregator, topic, _timed(topic, timed))
     _agent(aggregator, OUTCOMES, lambda record: analyst.on_fact(read_fact(record.value), record.partition, time.time()))
+
+
+def _on_verdict(analyst: Analyst, event: Event, partition: int, _: float) -> None:
+    """Pass verdicts on; what became of a reviewer's decision asks for no training."""
+    if isinstance(event, VerdictReached):
+        analyst.on_verdict_reached(event, partition)
 
 
 def _open(record: Any, topic: Topic) -> Event:

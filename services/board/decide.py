@@ -23,7 +23,9 @@ class Decision(BaseModel):
     subject: Id | None = None
     label: Label | None = None
     model: Name
-    decision: Literal["accept", "reject", "relabel", "promote", "rollback", "hold", "merge", "retire", "restore"]
+    decision: Literal[
+        "accept", "reject", "relabel", "promote", "rollback", "hold", "release", "merge", "retire", "restore"
+    ]
     target: Output | None = None
     reviewer: Name
     note: Note = ""

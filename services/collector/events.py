@@ -205,6 +205,7 @@ def _review(body: ReviewBody, origin: Origin, event_id: str) -> ReviewDecided:
         target=body.target,
         label=body.label,
         reviewer=body.reviewer or origin.app,
+        app=origin.app,
         note=body.note,
     )
 

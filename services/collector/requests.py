@@ -143,7 +143,7 @@ class PredictionBody(Body):
 
 DECISIONS = {
     "example": ("accept", "reject", "relabel"),
-    "version": ("promote", "rollback", "hold"),
+    "version": ("promote", "rollback", "hold", "release"),
     "label": ("merge", "retire", "restore"),
 }
 
@@ -157,7 +157,9 @@ class ReviewBody(Body):
     )
     model: Name
     label: Label | None = Field(default=None, description="The label that is decided on.", validate_default=True)
-    decision: Literal["accept", "reject", "relabel", "promote", "rollback", "hold", "merge", "retire", "restore"]
+    decision: Literal[
+        "accept", "reject", "relabel", "promote", "rollback", "hold", "release", "merge", "retire", "restore"
+    ]
     target: Output | None = Field(
         default=None,
         description="The right output, for `relabel`; the label it goes into, for `merge`.",

@@ -6,7 +6,7 @@ import sys
 
 from services.predictor.app import Desk, create_app
 from services.predictor.batching import Batcher
-from services.predictor.follow import champions
+from services.predictor.follow import states
 from services.predictor.serving import Serving
 from services.predictor.settings import PredictorSettings
 from shared.artifacts import ArtifactStore
@@ -39,7 +39,7 @@ def main() -> None:
         log=audited(KafkaLog(bus, "predictor")),
         keyring=keyring,
         policies=policies,
-        news=lambda: champions(bus),
+        news=lambda: states(bus),
     )
     logger.info("listening", host=settings.host, port=settings.port)
     serve(create_app(desk), listener)

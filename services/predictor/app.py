@@ -31,11 +31,23 @@ from shared.log import Log
 from shared.policy import PolicyFile
 
 PREDICT_SECONDS = Histogram("learnback_predict_seconds", "From the body to the durable prediction", ["model"])
-DESCRIPTION = "Answers of each model's champion. An answer comes from exactly one version and says which."
+DESCRIPTION = "Answers of each model's champion, or canary. An answer comes from exactly one version and says which."
 
 ANSWERS = REFUSALS | {404: {**REFUSALS[422], "description": "No model of that name serves here."}}
 
 News = Callable[[], AsyncGenerator[list[ModelStateChanged], None]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, and what was settled of it before its answer."""
+
+    body: PredictBody
+    prediction_id: str
+    app: str
+    user: str | None
+    solicit: bool
+    solicit_rate: float
 
 
 @dataclass
@@ -67,9 +79,13 @@ class Desk:
             raise UnavailableError("It is not known yet which models there are; try again.")
         rules = self.policies.of(body.model).serving
         solicit = self.chance.random() < rules.solicit_rate  # drawn before the answer is known
+        prediction_id = body.prediction_id or new_id()
+        user = None if body.user is None else user_key(self.keyring.secret, key.app, body.user)
+        on_trial = self.serving.is_on_trial(body.model, user or prediction_id)
         with PREDICT_SECONDS.labels(body.model if body.model in self.serving.champions else "unknown").time():
-            answer = await self.batcher.answer(body.model, body.input, rules.top_k)
-            served = self._served(body, key, answer, solicit, rules.solicit_rate)
+            answer = await self.batcher.answer(body.model, body.input, rules.top_k, on_trial)
+            asked = Asked(body, prediction_id, key.app, user, solicit, rules.solicit_rate)
+            served = _served(asked, answer)
             await self.log.append([sealed(served, self.log.instance)])
         return PredictAnswer(
             prediction_id=served.prediction_id,
@@ -80,33 +96,32 @@ class Desk:
             solicit=solicit,
         )
 
-    def _served(
-        self, body: PredictBody, key: ApiKey, answer: Answer, solicit: bool, solicit_rate: float
-    ) -> PredictionServed:
-        return PredictionServed(
-            event_id=new_id(),
-            occurred_at=datetime.now(UTC),
-            source="predictor",
-            prediction_id=body.prediction_id or new_id(),
-            model=answer.model,
-            version=answer.version,
-            input=body.input,
-            output=answer.output,
-            scores=answer.scores,
-            solicit=solicit,
-            solicit_rate=solicit_rate,
-            app=key.app,
-            user_key=None if body.user is None else user_key(self.keyring.secret, key.app, body.user),
-            tags=body.tags,
-        )
-
     async def follow(self) -> None:
-        """Swap whenever a champion changes, between two batches."""
+        """Swap whenever a champion or canary changes, between two batches."""
         async with contextlib.aclosing(self.news()) as news:
-            async for champions in news:
-                for state in champions:
+            async for states in news:
+                for state in states:
                     await self.batcher.on_thread(partial(self.serving.serve, state))
                 self.followed = True
+
+
+def _served(asked: Asked, answer: Answer) -> PredictionServed:
+    return PredictionServed(
+        event_id=new_id(),
+        occurred_at=datetime.now(UTC),
+        source="predictor",
+        prediction_id=asked.prediction_id,
+        model=answer.model,
+        version=answer.version,
+        input=asked.body.input,
+        output=answer.output,
+        scores=answer.scores,
+        solicit=asked.solicit,
+        solicit_rate=asked.solicit_rate,
+        app=asked.app,
+        user_key=asked.user,
+        tags=asked.body.tags,
+    )
 
 
 def create_app(desk: Desk) -> FastAPI:

@@ -25,6 +25,7 @@ class Waiting:
     model: str
     input: str
     top_k: int
+    on_trial: bool
     answer: asyncio.Future[Answer]
 
 
@@ -38,14 +39,14 @@ class Batcher:
         self._queue: asyncio.Queue[Waiting] = asyncio.Queue(max_queue)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="serving")
 
-    async def answer(self, model: str, text: str, top_k: int) -> Answer:
-        """The answer to one input.
+    async def answer(self, model: str, text: str, top_k: int, on_trial: bool = False) -> Answer:
+        """The answer to one input: of the model's champion, or of its canary.
 
         Raises:
             UnavailableError: too many wait.
             UnknownModelError: the model has no champion.
         """
-        waiting = Waiting(model, text, top_k, asyncio.get_running_loop().create_future())
+        waiting = Waiting(model, text, top_k, on_trial, asyncio.get_running_loop().create_future())
         try:
             self._queue.put_nowait(waiting)
         except asyncio.QueueFull:
@@ -62,16 +63,16 @@ class Batcher:
             batch = [await self._queue.get()]
             while len(batch) < self._max_batch and not self._queue.empty():
                 batch.append(self._queue.get_nowait())
-            by_kind: defaultdict[tuple[str, int], list[Waiting]] = defaultdict(list)
+            by_kind: defaultdict[tuple[str, int, bool], list[Waiting]] = defaultdict(list)
             for waiting in batch:
-                by_kind[waiting.model, waiting.top_k].append(waiting)
-            for (model, top_k), together in by_kind.items():
-                await self._serve(model, top_k, together)
+                by_kind[waiting.model, waiting.top_k, waiting.on_trial].append(waiting)
+            for (model, top_k, on_trial), together in by_kind.items():
+                await self._serve(model, top_k, on_trial, together)
 
-    async def _serve(self, model: str, top_k: int, together: list[Waiting]) -> None:
+    async def _serve(self, model: str, top_k: int, on_trial: bool, together: list[Waiting]) -> None:
         inputs = [waiting.input for waiting in together]
         try:
-            answers = await self.on_thread(lambda: self._serving.answer(model, inputs, top_k))
+            answers = await self.on_thread(lambda: self._serving.answer(model, inputs, top_k, on_trial))
         except Exception as error:  # told to each caller; the loop must go on for the others
             for waiting in together:
                 if not waiting.answer.done():

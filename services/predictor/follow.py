@@ -21,10 +21,10 @@ RETRY_S = 2.0
 log = structlog.get_logger()
 
 
-async def champions(bus: Bus) -> AsyncGenerator[list[ModelStateChanged], None]:
-    """First one list with every model's champion (perhaps empty), then a list whenever something changed.
+async def states(bus: Bus) -> AsyncGenerator[list[ModelStateChanged], None]:
+    """First one list with every model's champion and canary (perhaps empty), then a list whenever something changed.
 
-    When the broker goes away, it waits and starts over; a champion told twice changes nothing.
+    When the broker goes away, it waits and starts over; a state told twice changes nothing.
     """
     while True:
         try:
@@ -44,13 +44,13 @@ async def _follow(bus: Bus) -> AsyncGenerator[list[ModelStateChanged], None]:
         consumer.assign(parts)
         await consumer.seek_to_beginning(*parts)
         ends = await consumer.end_offsets(parts)
-        states: States = {}
+        known: States = {}
         while any([await consumer.position(part) < ends[part] for part in parts]):
-            states = apply(states, await _poll(consumer))
-        yield _champions(states)
+            known = apply(known, await _poll(consumer))
+        yield _in_order(known)
         while True:
             if changed := apply({}, await _poll(consumer)):
-                yield _champions(changed)
+                yield _in_order(changed)
     finally:
         await consumer.stop()
 
@@ -60,5 +60,6 @@ async def _poll(consumer: AIOKafkaConsumer) -> list[object]:
     return [record for records in batches.values() for record in records]
 
 
-def _champions(states: States) -> list[ModelStateChanged]:
-    return [state for (_, alias), state in sorted(states.items()) if alias == "champion"]
+def _in_order(changed: States) -> list[ModelStateChanged]:
+    """Champions before canaries: a canary that was promoted is loaded once."""
+    return [state for _, state in sorted(changed.items(), key=lambda one: (one[0][1] != "champion", one[0][0]))]

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, inspect
 from sqlmodel import SQLModel
 
 from schemas.events import (
+    DecisionAnswered,
     DriftDetected,
     ErrorSliceUpdated,
     Event,
@@ -29,6 +30,7 @@ from services.recorder.identity import Fresh, Said
 from services.recorder.redaction import redact
 from services.recorder.sql import Row, insert, insert_new, replace
 from shared.tables import (
+    Decision,
     Drift,
     Erasure,
     ErrorSlice,
@@ -50,6 +52,7 @@ PLAIN: dict[type[Event], type[SQLModel]] = {  # events whose row has their field
     TrainingProgressed: Progress,
     VerdictReached: Verdict,
     ModelStateChanged: StateChange,
+    DecisionAnswered: Decision,
 }
 NEWEST = (Progress, ErrorSlice, Erasure)  # tables that keep the newest event of each key
 

@@ -8,6 +8,7 @@ from shared.tables.books import Attempt, Consumed, DeadLetter, Erasure, LedgerRo
 from shared.tables.columns import UtcTime, could_be_label
 from shared.tables.database import open_database
 from shared.tables.loop import (
+    Decision,
     Drift,
     ErrorSlice,
     Fix,
@@ -25,6 +26,7 @@ __all__ = [
     "Attempt",
     "Consumed",
     "DeadLetter",
+    "Decision",
     "Drift",
     "Erasure",
     "ErrorSlice",

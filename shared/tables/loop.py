@@ -94,6 +94,22 @@ class StateChange(SQLModel, table=True):
     previous: str | None
     manifest_sha256: str
     decision: str
+    decided_by: str = "gate"
+    share: float = 0.0
+    reason: str
+    occurred_at: datetime = Field(sa_column=time_column())
+
+
+class Decision(SQLModel, table=True):
+    """DecisionAnswered."""
+
+    event_id: str = Field(primary_key=True)
+    model: str = Field(index=True)
+    review: str
+    version: str
+    decision: str
+    reviewer: str
+    outcome: str
     reason: str
     occurred_at: datetime = Field(sa_column=time_column())
 

@@ -337,7 +337,7 @@ def test_poison_goes_to_dead_letters_and_the_next_record_is_processed(
     headers = [dict(record.headers) for record in dead.read()]
     assert {part["x-dlq-topic"].decode() for part in headers} == {bus.name(topic) for topic in SOURCES}
     reasons = [part["x-dlq-reason"].decode() for part in headers]
-    assert set(reasons) == {"decode_error", "schema_error"}
+    assert set(reasons) == {"decode_error", "schema_error", "unknown_type"}
     assert all(part["x-dlq-service"] == b"aggregator" for part in headers)
     assert b"words of a user" not in b"".join(part["x-dlq-error"] for part in headers)
     assert "words of a user" not in service.log()

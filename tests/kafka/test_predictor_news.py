@@ -1,4 +1,4 @@
-"""How the predictor hears of champions on a real broker: what holds now, then each change, whatever else is there."""
+"""How the predictor hears of model states on a real broker: what holds, then each change, whatever else is there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import uuid
 import pytest
 
 from schemas.events import ModelStateChanged
-from services.predictor.follow import champions
+from services.predictor.follow import states
 from shared.kafka import Bus
 from tests.conftest import free_port
 from tests.kafka.models_topic import poison, publish
@@ -26,9 +26,9 @@ async def test_the_news_are_what_holds_now_and_then_each_change(bus: Bus) -> Non
     elsewhere = first.model_copy(update={"model": "a-model"})
     await asyncio.to_thread(publish, bus, elsewhere, second, canary, first)
     await asyncio.to_thread(poison, bus, second)
-    news = champions(bus)
+    news = states(bus)
     async with asyncio.timeout(60), contextlib.aclosing(news):
-        assert await anext(news) == [elsewhere, first]
+        assert await anext(news) == [elsewhere, first, canary]
         await asyncio.to_thread(poison, bus, first)
         await asyncio.to_thread(publish, bus, second)
         assert await anext(news) == [second]
@@ -36,7 +36,7 @@ async def test_the_news_are_what_holds_now_and_then_each_change(bus: Bus) -> Non
 
 async def test_the_news_wait_for_topics_that_are_not_there_yet(kafka_servers: str) -> None:
     bus = Bus(kafka_servers, f"t{uuid.uuid4().hex[:10]}")
-    news = champions(bus)
+    news = states(bus)
     async with asyncio.timeout(60), contextlib.aclosing(news):
         first = asyncio.ensure_future(anext(news))
         await asyncio.to_thread(bus.create_topics)
@@ -44,7 +44,7 @@ async def test_the_news_wait_for_topics_that_are_not_there_yet(kafka_servers: st
 
 
 async def test_without_a_broker_the_news_wait_and_leave_nothing_open() -> None:
-    news = champions(Bus(f"127.0.0.1:{free_port()}"))
+    news = states(Bus(f"127.0.0.1:{free_port()}"))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(1), contextlib.aclosing(news):
             await anext(news)

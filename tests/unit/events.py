@@ -9,6 +9,7 @@ from schemas.events import (
     CandidateTrained,
     Check,
     Correction,
+    DecisionAnswered,
     DriftDetected,
     ErrorSliceUpdated,
     Event,
@@ -103,6 +104,16 @@ EXAMPLES: tuple[Event, ...] = (
         manifest_sha256=DIGEST,
         decision="e-VerdictReached",
         reason="better",
+    ),
+    _said(
+        DecisionAnswered,
+        model=MODEL,
+        review="e-ReviewDecided",
+        version="v-2",
+        decision="promote",
+        reviewer="ada",
+        outcome="done",
+        reason="v-2 serves.",
     ),
 )
 

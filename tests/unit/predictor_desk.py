@@ -41,11 +41,11 @@ class Watched(Serving):
         self.forwards: list[list[str]] = []
         self.broken: set[str] = set()
 
-    def answer(self, model: str, inputs: Sequence[str], top_k: int) -> list[Answer]:
+    def answer(self, model: str, inputs: Sequence[str], top_k: int, on_trial: bool = False) -> list[Answer]:
         self.forwards.append(list(inputs))
         if model in self.broken:
             raise RuntimeError("the kernel did not like it")
-        return super().answer(model, inputs, top_k)
+        return super().answer(model, inputs, top_k, on_trial)
 
 
 @dataclass
@@ -73,6 +73,7 @@ class House:
         self.serving.forwards.clear()
         self.serving.broken.clear()
         assert self.serving.serve(self.first.champion())
+        assert self.serving.serve(self.second.canary(0.0))
 
 
 class Memory:
