@@ -128,7 +128,8 @@ class Gate(Section):
     judge: str | None = Field(
         default=None,
         pattern=r"^[\w.]+:[\w.]+$",
-        description="`module:function` that tells from input, output and target what is right; without: equality.",
+        description="`module:function` that tells from input, output and target what is right, or how right it is"
+        " from 0 to 1; without: equality.",
     )
 
 

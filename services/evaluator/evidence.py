@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Engine, exists, func
@@ -11,7 +11,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from shared.tables import Example, FeedbackRow
+from shared.tables import Example, FeedbackRow, Prediction
 
 MOST_CORRECTIONS = 2000  # newest open corrections that a verdict looks at; bounds its cost
 MOST_EXAMINED = 20_000  # newest lessons among which open corrections are looked for; 50 ms
@@ -21,12 +21,13 @@ Query = SelectOfScalar[Example]
 
 @dataclass(frozen=True)
 class Row:
-    """One input, its right output and who gave it."""
+    """One input, its right output, who gave it, and those tags of its prediction that slices are made of."""
 
     id: str
     text: str
     target: str
     user: str | None
+    tags: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,22 @@ class Evidence:
     corrections: tuple[Row, ...]
 
 
-def gather(engine: Engine, model: str, window: int, taught: Collection[str], since: datetime | None = None) -> Evidence:
+def gather(
+    engine: Engine,
+    model: str,
+    window: int,
+    taught: Collection[str],
+    since: datetime | None = None,
+    tags: Collection[str] = (),
+) -> Evidence:
     """The evidence on a model now, without the ids that the candidate was trained on, whatever SQL says of them.
 
     Of the solicited answers the newest `window`, and of these what was first spoken of after `since`.
     """
     with Session(engine) as session:
-        solicited = tuple(row for row in _read(session, _solicited(model, window, since)) if row.id not in taught)
-        return Evidence(solicited, _read(session, _anchor(model)), _read(session, _corrections(model)))
+        found = [row for row in _read(session, _solicited(model, window, since)) if row.id not in taught]
+        solicited = _tagged(session, found, tags) if tags else found
+        return Evidence(tuple(solicited), _read(session, _anchor(model)), _read(session, _corrections(model)))
 
 
 def count(engine: Engine, model: str, window: int, since: datetime | None = None) -> int:
@@ -76,6 +85,19 @@ def _corrections(model: str) -> Query:
     )
     still_open = select(one).where(one.status == "train", col(one.fixed_in).is_(None), corrected)
     return still_open.order_by(col(one.first_at).desc()).limit(MOST_CORRECTIONS)
+
+
+def _tagged(session: Session, rows: list[Row], tags: Collection[str]) -> list[Row]:
+    """The rows with the wanted tags of a prediction that was answered; the first by id where there were several."""
+    of_rows = col(FeedbackRow.example_id).in_([row.id for row in rows])
+    query = (
+        select(FeedbackRow.example_id, Prediction.tags)
+        .join(Prediction, col(Prediction.prediction_id) == col(FeedbackRow.prediction_id))
+        .where(of_rows, col(FeedbackRow.solicited).is_(True))
+        .order_by(col(Prediction.prediction_id).desc())
+    )
+    said = {one: {tag: value for tag, value in found.items() if tag in tags} for one, found in session.exec(query)}
+    return [replace(row, tags=tuple(sorted(said.get(row.id, {}).items()))) for row in rows]
 
 
 def _newest(model: str, side: str, count: int) -> type[Example]:

@@ -15,10 +15,13 @@ from services.evaluator import gate
 from services.evaluator.evidence import Evidence, gather
 from services.evaluator.gate import Judgement, first, judge, parentage, unsound
 from services.evaluator.scoring import Scorer
+from services.evaluator.slices import harm, slices
 from services.evaluator.statistics import Paired, accuracy
 from shared.errors import ArtifactError
 from shared.policy import PolicyFile
 from shared.text import short_hash
+
+HALF_RIGHT = 0.5  # of a graded answer: a correction that scores higher counts as fixed
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,13 @@ class Examiner:
         self, candidate: CandidateTrained, champion: ModelStateChanged, taught: frozenset[str], tested: int, look: int
     ) -> VerdictReached:
         """The verdict on a candidate that can answer, from evidence that it was not taught."""
-        rules = self.policies.of(candidate.model).gate
-        evidence = gather(self.engine, candidate.model, rules.window, taught, gate.since(champion, rules))
+        policy = self.policies.of(candidate.model)
+        rules, tags = policy.gate, policy.trigger.slice_tags
+        evidence = gather(self.engine, candidate.model, rules.window, taught, gate.since(champion, rules), tags)
         solicited, anchor = self._paired(candidate, champion, evidence)
         lineage = parentage(candidate.parent, champion.version, candidate.requested_by, candidate.trigger)
-        judgement = judge(solicited, anchor, lineage, tested, rules)
+        further = [harm(solicited, slices(evidence.solicited), rules.power)]
+        judgement = judge(solicited, anchor, lineage, tested, rules, further)
         fixed = self.scorer.right(candidate.version, evidence.corrections)
         return verdict_of(
             candidate,
@@ -77,7 +82,7 @@ class Examiner:
             candidate_accuracy=accuracy(solicited.candidate),
             evidence=solicited.n,
             alpha_left=gate.alpha_left(tested + (judgement.alpha is not None), rules),
-            fixes=tuple(row.id for row, is_right in zip(evidence.corrections, fixed, strict=True) if is_right),
+            fixes=tuple(row.id for row, score in zip(evidence.corrections, fixed, strict=True) if score > HALF_RIGHT),
         )
 
     @contextmanager

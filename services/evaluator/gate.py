@@ -15,12 +15,14 @@ on volunteered rows any different model seems to win. The modes, and what each g
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from schemas.events import Check, ModelStateChanged
-from services.evaluator.statistics import Paired, exact_p, non_inferiority, rows_to_decide, smallest_p
+from services.evaluator.statistics import Paired, non_inferiority, p_better, p_smallest
+from services.evaluator.wanting import wanting
 from shared.policy import Gate
 
 REBUILDER = "erasure"  # who asks for an increment that forgets a user
@@ -41,30 +43,31 @@ class Judgement:
     labels_to_decide: int | None = None
 
 
-def judge(evidence: Paired, anchor: Paired, lineage: Check, tested: int, rules: Gate) -> Judgement:
-    """Judge a candidate whose files are sound.
+def judge(
+    evidence: Paired, anchor: Paired, lineage: Check, tested: int, rules: Gate, further: Sequence[Check] = ()
+) -> Judgement:
+    """Judge a candidate whose files are sound. A check of `further` that fails rejects it.
 
     `tested` is how many superiority tests this champion has met, second looks at a candidate included.
     """
-    checks: tuple[Check, ...] = (lineage, _anchor(anchor, rules.delta), _harm(evidence))
-    outcomes: tuple[Outcome, ...] = ("inconclusive", "reject", "reject")
-    for check, outcome in zip(checks, outcomes, strict=True):
+    checks: tuple[Check, ...] = (lineage, _anchor(anchor, rules.delta), _harm(evidence), *further)
+    for check in checks:
         if not check.passed:
-            return Judgement(outcome, check.reason, checks)
-    better, worse = evidence.by_user()
-    alpha = level(rules)
-    more = rows_to_decide(evidence.gains, evidence.losses, evidence.n, alpha, rules.power) if evidence.n else None
+            return Judgement("inconclusive" if check is lineage else "reject", check.reason, checks)
     if is_spent(tested, rules):
         reason = f"All {rules.tries} tests of this champion's reign are spent; a person must decide."
-        return Judgement("inconclusive", reason, checks, labels_to_decide=more)
-    if smallest_p(better, worse) > alpha:
-        reason = f"Too little evidence: {evidence.n} solicited answers, {better + worse} users saw a difference."
-        return Judgement("inconclusive", reason, checks, labels_to_decide=more)
-    superior = _superior(evidence, better, worse, alpha)
+        return Judgement("inconclusive", reason, checks)
+    alpha = level(rules)
+    if p_smallest(evidence) > alpha:
+        wanted, seen = wanting(evidence, alpha, rules.power), sum(evidence.by_user())
+        reason = f"Too little evidence: {evidence.n} solicited answers, {seen} users saw a difference. {wanted.said}"
+        return Judgement("inconclusive", reason, checks, labels_to_decide=wanted.rows)
+    superior = _superior(evidence, alpha)
     checks = (*checks, superior)
     if superior.passed:
         return Judgement("promote", superior.reason, checks, alpha)
-    return Judgement("inconclusive", superior.reason, checks, alpha, more)
+    wanted = wanting(evidence, alpha, rules.power)
+    return Judgement("inconclusive", f"{superior.reason} {wanted.said}", checks, alpha, wanted.rows)
 
 
 def level(rules: Gate) -> float:
@@ -114,7 +117,7 @@ def parentage(parent: str | None, champion: str, requested_by: str = "", trigger
 def _anchor(anchor: Paired, delta: float) -> Check:
     if anchor.n == 0:
         return Check(name="anchor", passed=True, reason="The model has no golden anchor; nothing guards old knowledge.")
-    margin = non_inferiority(anchor.gains, anchor.losses, anchor.n, delta)
+    margin = non_inferiority(*anchor.masses(), anchor.n, delta)
     widened = " (widened: the anchor is small)" if margin.delta > delta else ""
     reason = (
         f"On the golden anchor {'not inferior' if margin.holds else 'inferior'}: {margin.difference:+.1%} over"
@@ -126,8 +129,7 @@ def _anchor(anchor: Paired, delta: float) -> Check:
 
 
 def _harm(evidence: Paired) -> Check:
-    better, worse = evidence.by_user()
-    p = exact_p(worse, better)
+    p = p_better(evidence.swapped())
     worse_enough = p <= HARM_LEVEL
     reason = (
         f"{'Worse' if worse_enough else 'Not shown to be worse'} than the champion on {evidence.n} solicited answers:"
@@ -136,8 +138,9 @@ def _harm(evidence: Paired) -> Check:
     return Check(name="harm", passed=not worse_enough, value=p, threshold=HARM_LEVEL, n=evidence.n, reason=reason)
 
 
-def _superior(evidence: Paired, better: int, worse: int, alpha: float) -> Check:
-    p = exact_p(better, worse)
+def _superior(evidence: Paired, alpha: float) -> Check:
+    better, worse = evidence.by_user()
+    p = p_better(evidence)
     reason = (
         f"{'Better' if p <= alpha else 'Not shown to be better'} than the champion on {evidence.n} solicited answers:"
         f" {evidence.gains} gained, {evidence.losses} lost; {better} users for it, {worse} against"

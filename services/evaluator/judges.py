@@ -1,8 +1,8 @@
 """Who says whether an answer is right: equality (see `shared.grading`), or a function that the operator names.
 
 `gate.judge = "module:function"` in the policy names a function of input, output and target that tells whether the
-output is right; its module is found where Python finds modules (`PYTHONPATH`). It is called for each answer that a
-version gives, so it should be quick, and always say the same of the same.
+output is right, or how right it is from 0 to 1; its module is found where Python finds modules (`PYTHONPATH`). It is
+called for each answer that a version gives, so it should be quick, and always say the same of the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pkgutil import resolve_name
 from shared.errors import ConfigError, FatalError
 from shared.policy import PolicyFile
 
-Judge = Callable[[str, str, str], bool]
+Judge = Callable[[str, str, str], float]
 Judges = Callable[[str], Judge | None]  # of a model; None: equality
 
 
@@ -36,10 +36,13 @@ def _named(name: str) -> Judge:
     if not callable(function):
         raise ConfigError(f"gate.judge: {name} is no function.")
 
-    def judge(input_: str, output: str, target: str) -> bool:
+    def judge(input_: str, output: str, target: str) -> float:
         try:
-            return bool(function(input_, output, target))
+            score = float(function(input_, output, target) or 0)
         except Exception as error:  # somebody else's code; what it says may hold a user's words
             raise FatalError(f"gate.judge: {name} failed ({type(error).__name__}); mend it, or take it out.") from None
+        if not 0 <= score <= 1:  # nor NaN
+            raise FatalError(f"gate.judge: {name} gave a score that is not from 0 to 1; mend it, or take it out.")
+        return score
 
     return judge

@@ -30,7 +30,7 @@ class Scorer:
         self._judge: dict[str, Judge | None] = {}  # by version
         self._tasks: dict[tuple[str, str], Task] = {}
         self._homes: dict[str, Task] = {}  # where each version is loaded
-        self._right: dict[str, dict[tuple[str, str], bool]] = {}  # by version, then by row and target
+        self._right: dict[str, dict[tuple[str, str], float]] = {}  # by version, then by row and target
 
     def load(self, made: CandidateTrained | ModelStateChanged) -> dict[str, Any]:
         """Make a version ready; returns its manifest.
@@ -53,8 +53,8 @@ class Scorer:
             self._right.pop(version, None)
             self._judge.pop(version, None)
 
-    def right(self, version: str, rows: Sequence[Row]) -> tuple[bool, ...]:
-        """Whether the version gives each row's target, or what its model's judge calls right.
+    def right(self, version: str, rows: Sequence[Row]) -> tuple[float, ...]:
+        """How right the version is on each row: 1 if it gives its target, else 0, or what its model's judge says.
 
         A label that it does not know is one that it does not give.
 
@@ -68,7 +68,7 @@ class Scorer:
             known.update(((row.id, row.target), is_right) for row, is_right in zip(missing, found, strict=True))
         return tuple(known[row.id, row.target] for row in rows)
 
-    def _found(self, version: str, rows: Sequence[Row]) -> Sequence[bool]:
+    def _found(self, version: str, rows: Sequence[Row]) -> Sequence[float]:
         task, judge, inputs = self._homes[version], self._judge[version], [row.text for row in rows]
         if judge is None:
             return task.right(version, inputs, [row.target for row in rows])

@@ -77,7 +77,13 @@ def test_a_clear_gain_on_answers_that_were_asked_for_is_promoted_once(stage: Sta
         stage.publish(candidate(v1, v0))
         nothing_new(stage, v1)
     assert verdict.outcome == "promote"
-    assert [check.name for check in verdict.checks if check.passed] == ["lineage", "anchor", "harm", "superiority"]
+    assert [check.name for check in verdict.checks if check.passed] == [
+        "lineage",
+        "anchor",
+        "harm",
+        "slices",
+        "superiority",
+    ]
     assert (verdict.evidence, verdict.champion_accuracy) == (24, 0.5), "the champion cannot know «invoice»"
     assert verdict.candidate_accuracy is not None
     assert verdict.candidate_accuracy >= 21 / 24

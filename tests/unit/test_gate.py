@@ -8,7 +8,9 @@ import pytest
 from scipy.stats import binomtest
 
 from services.evaluator.gate import alpha_left, first, judge, parentage
-from services.evaluator.statistics import Paired, exact_p, non_inferiority, rows_to_decide
+from services.evaluator.sizes import rows_to_decide
+from services.evaluator.statistics import Paired, exact_p, non_inferiority
+from services.evaluator.wanting import wanting
 from shared.policy import Gate
 
 CHAMPION = "v-champion"
@@ -128,10 +130,29 @@ def test_an_equal_candidate_passes_the_anchor_nine_times_in_ten() -> None:
 
 def test_the_missing_rows_follow_connors_formula() -> None:
     # A gain of 3 points at discordance 9 % needs 1,328 rows in all (simulated for α = .0025, 80 % power).
-    missing = rows_to_decide(gains=60, losses=30, n=1000, alpha=0.0025, power=0.8)
-    assert missing is not None
-    assert 250 <= missing <= 400
-    assert rows_to_decide(gains=5, losses=9, n=500, alpha=0.0025, power=0.8) is None
+    assert 1250 <= rows_to_decide(0.03, 0.09, alpha=0.0025, power=0.8) <= 1400
+    wanted = wanting(paired(60, 30, 910), alpha=0.0025, power=0.8)
+    assert wanted.rows == rows_to_decide(0.03, 0.09, alpha=0.0025, power=0.8) - 1000
+    assert "gain of 3.0 points as seen so far at 80% power" in wanted.said
+
+
+def test_missing_labels_are_told_when_no_gain_is_seen_yet_and_when_more_would_not_help() -> None:
+    none = wanting(paired(0, 0), alpha=0.0025, power=0.8)
+    early = wanting(paired(2, 3, 45), alpha=0.0025, power=0.8)
+    assert none.rows == rows_to_decide(0.02, 0.08, alpha=0.0025, power=0.8)
+    assert early.rows is not None
+    assert "a gain of 2.0 points at 80% power" in early.said
+    late = wanting(paired(60, 70, 2870), alpha=0.0025, power=0.8)
+    assert (late.rows, "hardly help" in late.said) == (None, True)
+
+
+def test_graded_scores_are_tested_by_flipping_signs() -> None:
+    better = Paired((0.4,) * 30, (0.7,) * 30, (None,) * 30)
+    assert judge(better, paired(0, 0, 270), LINEAGE, 0, RULES).outcome == "promote"
+    assert judge(better.swapped(), paired(0, 0, 270), LINEAGE, 0, RULES).outcome == "reject"
+    large_losses = Paired((0.9,) * 6 + (0.5,) * 20, (0.0,) * 6 + (0.6,) * 20, (None,) * 26)
+    verdict = judge(large_losses, paired(0, 0, 270), LINEAGE, 0, RULES)
+    assert verdict.outcome != "promote", "twenty small gains do not outweigh six large losses, as they would by count"
 
 
 def test_equal_candidates_are_hardly_ever_promoted_in_a_whole_reign() -> None:

@@ -28,6 +28,14 @@ def in_any_case(input_: str, output: str, target: str) -> bool:
     return output.lower() == target.lower() and input_ != ""
 
 
+def share_of_words(_input: str, output: str, target: str) -> float:
+    return len({*output.lower()} & {*target.lower()}) / len({*output.lower()} | {*target.lower()})
+
+
+def beyond(_input: str, _output: str, _target: str) -> float:
+    return 7.0
+
+
 def broken(_input: str, output: str, _target: str) -> bool:
     raise ValueError(output)
 
@@ -49,7 +57,7 @@ def policies(judge: str | None, of: str = MODEL) -> PolicyFile:
     return PolicyFile(models={of: Policy(gate=Gate(judge=judge))})
 
 
-def right(judges: Judges, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[bool, ...]:
+def right(judges: Judges, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[float, ...]:
     """What is called right of ROWS with the judge of MODEL."""
     store, files = ArtifactStore(f"file://{tmp_path}/store"), tmp_path / "files"
     files.mkdir()
@@ -72,6 +80,7 @@ def right(judges: Judges, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tu
         (policies(None), (False, True, False)),
         (policies(f"{HERE}:in_any_case"), (True, True, False)),
         (policies(f"{HERE}:in_any_case", of="another"), (False, True, False)),
+        (policies(f"{HERE}:share_of_words"), (1.0, 1.0, 0.0)),
     ],
 )
 def test_each_model_is_judged_as_its_policy_says(
@@ -97,3 +106,8 @@ def test_a_judge_that_fails_stops_the_evaluator_and_tells_no_text(
     with pytest.raises(FatalError, match=r"broken failed \(ValueError\)") as failed:
         right(read_judges(policies(f"{HERE}:broken")), tmp_path, monkeypatch)
     assert "one" not in str(failed.value)
+
+
+def test_a_judge_whose_score_is_no_share_stops_the_evaluator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FatalError, match="not from 0 to 1"):
+        right(read_judges(policies(f"{HERE}:beyond")), tmp_path, monkeypatch)
