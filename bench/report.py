@@ -44,7 +44,10 @@ def at_most(limit: float) -> Bar:
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured value. `spread` is the least and the most of repeated runs; a peer that did not run has None."""
+    """One measured value. `spread` is the least and the most of repeated runs, or a 95 % interval.
+
+    A peer that did not run has None.
+    """
 
     name: str
     value: float

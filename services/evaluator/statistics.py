@@ -8,9 +8,11 @@ nothing about which is better. Most models know right and wrong alone; an operat
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from math import sqrt
+from operator import gt, ne
 from statistics import NormalDist
 
 NORMAL = NormalDist()
@@ -37,24 +39,24 @@ class Paired:
     @property
     def gains(self) -> int:
         """Rows on which the candidate is better."""
-        return sum(new > old for old, new in zip(self.champion, self.candidate, strict=True))
+        return sum(map(gt, self.candidate, self.champion))
 
     @property
     def losses(self) -> int:
         """Rows on which the champion is better."""
-        return sum(old > new for old, new in zip(self.champion, self.candidate, strict=True))
+        return sum(map(gt, self.champion, self.candidate))
 
     @property
     def graded(self) -> bool:
         """Whether an answer was neither right nor wrong."""
-        return any(0 < score < 1 for scores in (self.champion, self.candidate) for score in scores)
+        return not {*self.champion, *self.candidate} <= {0, 1}
 
     def masses(self) -> tuple[float, float]:
         """Gains and losses by weight: their difference is Σd and their sum Σd², where d is a row's difference.
 
         Those two are all that a mean and its variance need. Of right and wrong they are the counts.
         """
-        steps = [new - old for old, new in zip(self.champion, self.candidate, strict=True)]
+        steps = [step for _, step in self._steps()]
         total, squares = sum(steps), sum(step * step for step in steps)
         return (squares + total) / 2, (squares - total) / 2
 
@@ -78,11 +80,17 @@ class Paired:
         return sum(balance > 0 for balance in balances), sum(balance < 0 for balance in balances)
 
     def balances(self) -> tuple[float, ...]:
-        """What each user's rows add up to, gains less losses."""
+        """What each user's rows add up to, gains less losses; of the users for whom the versions ever differ."""
         balance: defaultdict[str, float] = defaultdict(float)
-        for row, (old, new, user) in enumerate(zip(self.champion, self.candidate, self.users, strict=True)):
-            balance[user if user is not None else f"#{row}"] += new - old
+        for row, step in self._steps():
+            user = self.users[row]
+            balance[user if user is not None else f"#{row}"] += step
         return tuple(balance.values())
+
+    def _steps(self) -> Iterator[tuple[int, float]]:
+        """The rows on which the versions differ, and by how much; of thousands of rows those are few."""
+        for row in compress(range(self.n), map(ne, self.champion, self.candidate)):
+            yield row, self.candidate[row] - self.champion[row]
 
 
 def accuracy(scores: Sequence[float]) -> float | None:
