@@ -20,12 +20,12 @@ from shared.errors import FatalError
 ID = "@ID@"  # in a body: each event's own id, never the same twice
 
 LUA = """
-local paths, headers, pieces, items, prefix, n = %(paths)s, %(headers)s, %(pieces)s, %(items)d, "%(prefix)s", 0
+local paths, headers, bodies, items, prefix, n = %(paths)s, %(headers)s, %(bodies)s, %(items)d, "%(prefix)s", 0
 request = function()
   local body = {}
   for item = 1, items do
     n = n + 1
-    body[item] = table.concat(pieces, prefix .. n)
+    body[item] = table.concat(bodies[n %% #bodies + 1], prefix .. n)
   end
   local whole = table.concat(body, ",")
   if items > 1 then whole = "[" .. whole .. "]" end
@@ -43,13 +43,14 @@ end
 
 @dataclass(frozen=True)
 class Target:
-    """What is asked: each body holds `ID` where its own id goes; several paths are taken in turn."""
+    """What is asked: each body holds `ID` where its own id goes; several paths, and other bodies, are taken in turn."""
 
     port: int
     paths: Sequence[str]
     body: str
     headers: Mapping[str, str] = field(default_factory=dict)
     items: int = 1
+    others: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,15 @@ def _lua(target: Target) -> str:
     return LUA % {
         "paths": "{" + ", ".join(map(json.dumps, target.paths)) + "}",
         "headers": "{" + table + "}",
-        "pieces": "{" + ", ".join(map(json.dumps, target.body.split(ID))) + "}",
+        "bodies": "{" + ", ".join(map(_pieces, (target.body, *target.others))) + "}",
         "items": target.items,
         "prefix": f"{uuid.uuid4().hex[:12]}-",
     }
+
+
+def _pieces(body: str) -> str:
+    """A body as a table of Lua: what is between its ids."""
+    return "{" + ", ".join(map(json.dumps, body.split(ID))) + "}"
 
 
 class _Connection(asyncio.Protocol):
@@ -177,7 +183,8 @@ class _Pacer:
 
     def _request(self, number: int) -> bytes:
         target = self._target
-        body = target.body.replace(ID, f"{self._prefix}{number}").encode()
+        bodies = (target.body, *target.others)
+        body = bodies[number % len(bodies)].replace(ID, f"{self._prefix}{number}").encode()
         named = {"Host": HOST, "Content-Type": "application/json", "Content-Length": str(len(body)), **target.headers}
         head = "".join(f"{name}: {value}\r\n" for name, value in named.items())
         return f"POST {target.paths[number % len(target.paths)]} HTTP/1.1\r\n{head}\r\n".encode() + body

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from services.predictor.app import Desk, create_app
-from services.predictor.batching import Batcher
+from services.predictor.batching import Batcher, Limits
 from services.predictor.follow import states
 from services.predictor.serving import Serving
 from services.predictor.settings import PredictorSettings
@@ -35,7 +35,7 @@ def main() -> None:
     serving = Serving(ArtifactStore(platform.artifacts_url), settings.threads)
     desk = Desk(
         serving=serving,
-        batcher=Batcher(serving, settings.max_batch, settings.max_queue),
+        batcher=Batcher(serving, Limits(settings.max_batch, settings.max_batch_ms / 1000, settings.max_queue)),
         log=audited(KafkaLog(bus, "predictor")),
         keyring=keyring,
         policies=policies,

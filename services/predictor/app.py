@@ -12,15 +12,17 @@ from functools import partial
 
 from fastapi import Depends, FastAPI, Request
 from prometheus_client import Histogram
+from starlette.responses import Response
 
 from schemas.events import ModelStateChanged, PredictionServed
 from services.predictor.batching import Batcher
 from services.predictor.requests import PREDICT, PredictAnswer, PredictBody, ServedModel
-from services.predictor.serving import Answer, Serving
+from services.predictor.serving import Answer, Question, Serving
 from shared.envelope import sealed
 from shared.errors import UnavailableError
 from shared.http.body import read_json
 from shared.http.documentation import REFUSALS, document, takes
+from shared.http.express import Express
 from shared.http.keys import bearer
 from shared.http.probes import probes
 from shared.http.problems import refusals
@@ -81,9 +83,9 @@ class Desk:
         solicit = self.chance.random() < rules.solicit_rate  # drawn before the answer is known
         prediction_id = body.prediction_id or new_id()
         user = None if body.user is None else user_key(self.keyring.secret, key.app, body.user)
-        on_trial = self.serving.is_on_trial(body.model, user or prediction_id)
+        question = Question(body.model, user or prediction_id, body.input, rules.top_k)
         with PREDICT_SECONDS.labels(body.model if body.model in self.serving.champions else "unknown").time():
-            answer = await self.batcher.answer(body.model, body.input, rules.top_k, on_trial)
+            answer = await self.batcher.answer(question)
             asked = Asked(body, prediction_id, key.app, user, solicit, rules.solicit_rate)
             served = _served(asked, answer)
             await self.log.append([sealed(served, self.log.instance)])
@@ -97,11 +99,12 @@ class Desk:
         )
 
     async def follow(self) -> None:
-        """Swap whenever a champion or canary changes, between two batches."""
+        """Whenever a champion or canary changes: load it beside those that answer, and switch between two batches."""
         async with contextlib.aclosing(self.news()) as news:
             async for states in news:
                 for state in states:
-                    await self.batcher.on_thread(partial(self.serving.serve, state))
+                    if ready := await self.batcher.beside(partial(self.serving.prepare, state)):
+                        await self.batcher.on_thread(partial(self.serving.switch, ready))
                 self.followed = True
 
 
@@ -139,23 +142,31 @@ def create_app(desk: Desk) -> FastAPI:
                 await asyncio.wait(tasks)
                 desk.batcher.close()
 
-    app = FastAPI(title="Learnback predictor", description=DESCRIPTION, lifespan=prepare, redirect_slashes=False)
+    app = Express(title="Learnback predictor", description=DESCRIPTION, lifespan=prepare, redirect_slashes=False)
     app.include_router(probes(lambda: desk.ready))
-    refusals(app)
+    refuse = refusals(app)
     document(app)
     ingest = bearer(desk.keyring, "ingest")
 
-    @app.post("/v1/predict", responses=ANSWERS, openapi_extra=takes(PREDICT))
-    async def predict(request: Request, key: ApiKey = Depends(ingest)) -> PredictAnswer:
+    async def post(request: Request) -> Response:
+        key = ingest.of(request)
+        answer = await desk.predict(validate(PREDICT, await read_json(request)), key)
+        return Response(answer.__pydantic_serializer__.to_json(answer), media_type="application/json")
+
+    @app.post("/v1/predict", response_model=PredictAnswer, responses=ANSWERS, openapi_extra=takes(PREDICT))
+    async def predict(request: Request, _: ApiKey = Depends(ingest)) -> Response:
         """Answer one input."""
-        return await desk.predict(validate(PREDICT, await read_json(request)), key)
+        return await post(request)
+
+    app.fast("/v1/predict", post, refuse)
 
     @app.get("/v1/models", responses=REFUSALS)
     async def models(key: ApiKey = Depends(ingest)) -> list[ServedModel]:  # noqa: ARG001  (the key is the check)
         """List the models that answer."""
-        return [
-            ServedModel(model=state.model, task=state.task, base=state.base, version=state.version)
-            for _, state in sorted(desk.serving.champions.items())
-        ]
+        return [_told(state, desk.serving.refused(model)) for model, state in sorted(desk.serving.champions.items())]
 
     return app
+
+
+def _told(state: ModelStateChanged, refused: str | None) -> ServedModel:
+    return ServedModel(model=state.model, task=state.task, base=state.base, version=state.version, refused=refused)

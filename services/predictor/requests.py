@@ -49,3 +49,6 @@ class ServedModel(BaseModel):
     task: str
     base: str
     version: str
+    refused: str | None = Field(
+        default=None, description="The version that should answer, or be on trial, and whose files cannot be trusted."
+    )

@@ -1,11 +1,13 @@
-"""The models in memory and which version of each answers. All runs on one thread, so a swap falls between batches.
+"""The models in memory and which version of each answers.
 
-A version is loaded, checked and warmed before it takes traffic; one that cannot be trusted leaves the old one serving.
+A version is loaded, checked and warmed up beside those that answer; one that cannot be trusted leaves the old one
+serving. The switch is an exchange of names on the thread that computes, so it falls between two batches.
 """
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,9 +21,13 @@ from shared.artifacts import ArtifactStore
 from shared.crash import crash_point
 from shared.errors import LearnbackError, UnknownModelError
 from shared.lm import loading
+from shared.lm.task import Answer as TaskAnswer
+from shared.lm.task import Asked
 
 if TYPE_CHECKING:
     from shared.lm.task import Task
+
+Kind = tuple[str, str]  # a task and a base
 
 SWAP_SECONDS = Histogram(
     "learnback_swap_seconds", "From the news of a champion or canary to its first answer", ["model"]
@@ -30,6 +36,16 @@ SWAP_FAILED = Counter("learnback_swap_failed_total", "Champions and canaries tha
 ADAPTER_INFO = Gauge("learnback_adapter_info", "1 for each version that answers", ["model", "version"])
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Question:
+    """One input for a model, and who asks: a user's pseudonym, or the prediction's id where nobody is named."""
+
+    model: str
+    subject: str
+    input: str
+    top_k: int = 1
 
 
 @dataclass(frozen=True)
@@ -42,21 +58,34 @@ class Answer:
     scores: tuple[LabelScore, ...] = ()
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A version that is loaded, checked and warm, and when its news came (by the performance counter)."""
+
+    state: ModelStateChanged
+    since: float
+
+
 class Serving:
-    """Champions and canaries in memory: one base model each, shared by all versions on it."""
+    """Champions and canaries in memory: one base model each, shared by all models and versions on it."""
 
     def __init__(self, artifacts: ArtifactStore, threads: int = 0) -> None:
         """Start empty; model states bring bases and versions. They compute on so many cores; 0 are all."""
         self._artifacts = artifacts
         self._threads = threads
-        self._tasks: dict[tuple[str, str], Task] = {}
+        self._tasks: dict[Kind, Task] = {}
         self._champions: dict[str, ModelStateChanged] = {}
         self._canaries: dict[str, ModelStateChanged] = {}
+        self._refused: dict[tuple[str, str], str] = {}
 
     @property
     def champions(self) -> dict[str, ModelStateChanged]:
         """The state that each model serves under."""
         return dict(self._champions)
+
+    def refused(self, model: str) -> str | None:
+        """The version that a model should serve and cannot, as its files cannot be trusted; the champion's first."""
+        return self._refused.get((model, "champion")) or self._refused.get((model, "canary"))
 
     def is_on_trial(self, model: str, subject: str) -> bool:
         """Whether the model's canary answers this subject: a user's pseudonym, or a prediction's id."""
@@ -64,44 +93,66 @@ class Serving:
         return canary is not None and takes_canary(canary.version, subject, canary.share)
 
     def serve(self, state: ModelStateChanged) -> bool:
-        """Let a version answer under its alias from now on; False (and an alarm) if its files cannot be trusted."""
-        named = self._champions if state.alias == "champion" else self._canaries
-        old = named.get(state.model)
-        if state.alias == "canary" and not state.share:
-            if old:
-                self._let_go(named.pop(state.model))
-            return True
-        if old and old.version == state.version:
-            named[state.model] = state
-            return True
-        start = time.perf_counter()
+        """Prepare and switch at once, where nobody else computes."""
+        ready = self.prepare(state)
+        if ready:
+            self.switch(ready)
+        return ready is not None
+
+    def prepare(self, state: ModelStateChanged) -> Ready | None:
+        """Load, check and warm a version up while others answer; None (and an alarm) if its files cannot be trusted."""
+        since, alias = time.perf_counter(), (state.model, state.alias)
         try:
-            self._load(state)
+            if not _is_over(state):
+                self._load(state)
         except Exception as error:  # whatever is wrong with the new one, the old one and the news must go on
             reason = str(error) if isinstance(error, LearnbackError) else type(error).__name__
+            self._refused[alias] = state.version
             SWAP_FAILED.labels(state.model).inc()
-            log.error("swap_refused", model=state.model, version=state.version, reason=reason)
-            return False
+            log.error("swap_refused", model=state.model, version=state.version, alias=state.alias, reason=reason)
+            return None
+        self._refused.pop(alias, None)
         crash_point("predictor.before_swap")
-        named[state.model] = state
-        if old:
+        return Ready(state, since)
+
+    def switch(self, ready: Ready) -> None:
+        """Let a version that is ready answer under its alias from now on: between two batches."""
+        state = ready.state
+        named = self._champions if state.alias == "champion" else self._canaries
+        old = named.pop(state.model, None)
+        if not _is_over(state):
+            named[state.model] = state
+            ADAPTER_INFO.labels(state.model, state.version).set(1)
+        if old and (old.version != state.version or _is_over(state)):
             self._let_go(old)
-        ADAPTER_INFO.labels(state.model, state.version).set(1)
-        SWAP_SECONDS.labels(state.model).observe(time.perf_counter() - start)
-        log.info("swapped", model=state.model, version=state.version, seconds=round(time.perf_counter() - start, 3))
-        return True
+        if old is None or old.version != state.version:
+            seconds = time.perf_counter() - ready.since
+            SWAP_SECONDS.labels(state.model).observe(seconds)
+            log.info("swapped", model=state.model, version=state.version, alias=state.alias, seconds=round(seconds, 3))
 
-    def answer(self, model: str, inputs: Sequence[str], top_k: int, on_trial: bool = False) -> list[Answer]:
-        """Answers of the model's champion; `on_trial`, of its canary, unless the trial has ended meanwhile.
+    def answer(self, questions: Sequence[Question]) -> list[Answer | Exception]:
+        """Answers of the models' champions and canaries, in as few forwards as their bases allow.
 
-        Raises:
-            UnknownModelError: the model has none.
+        What fails, fails alone: a model that is unknown, a version that overflows, a kernel that gives up.
         """
-        state = (self._canaries.get(model) if on_trial else None) or self._champions.get(model)
-        if state is None:
-            raise UnknownModelError(model)
-        answers = self._tasks[state.task, state.base].answer(state.version, inputs, top_k)
-        return [Answer(model, state.version, one.output, one.scores) for one in answers]
+        states = [self._state(one) for one in questions]
+        found: dict[int, Answer | Exception] = {
+            row: UnknownModelError(questions[row].model) for row, state in enumerate(states) if state is None
+        }
+        by_kind: defaultdict[Kind, list[int]] = defaultdict(list)
+        for row, state in enumerate(states):
+            if state:
+                by_kind[state.task, state.base].append(row)
+        for kind, rows in by_kind.items():
+            asked = [_asked(states[row], questions[row]) for row in rows]
+            for row, one, told in zip(rows, asked, _told(self._tasks[kind], asked), strict=True):
+                found[row] = told if isinstance(told, Exception) else _answer(questions[row], one, told)
+        return [found[row] for row in range(len(questions))]
+
+    def _state(self, question: Question) -> ModelStateChanged | None:
+        """Who answers a question, in the moment in which it is answered."""
+        on_trial = self.is_on_trial(question.model, question.subject)
+        return (self._canaries if on_trial else self._champions).get(question.model)
 
     def _let_go(self, old: ModelStateChanged) -> None:
         """Forget a version that an alias does not name any more, unless another does."""
@@ -112,9 +163,40 @@ class Serving:
             self._tasks[old.task, old.base].drop(old.version)
 
     def _load(self, state: ModelStateChanged) -> None:
+        kind = state.task, state.base
+        if kind in self._tasks and state.version in self._tasks[kind].versions:
+            return  # it answers already, under another alias or for other users
         folder, _ = self._artifacts.get(f"versions/{state.version}", state.manifest_sha256)
         crash_point("predictor.after_download")
-        kind = state.task, state.base
         if kind not in self._tasks:
             self._tasks[kind] = loading.task(*kind, self._threads)
         self._tasks[kind].load(state.version, folder)
+
+
+def _is_over(state: ModelStateChanged) -> bool:
+    """Whether the news are that a canary's trial has ended."""
+    return state.alias == "canary" and not state.share
+
+
+def _asked(state: ModelStateChanged | None, question: Question) -> Asked:
+    assert state, "rows without a state were told apart"
+    return Asked(state.version, question.input, question.top_k)
+
+
+def _told(task: Task, asked: Sequence[Asked]) -> list[TaskAnswer | Exception]:
+    """What versions say together; when that fails, each version by itself, so that one fails alone."""
+    try:
+        return [*task.answer_each(asked)]
+    except Exception as error:
+        versions = list(dict.fromkeys(one.version for one in asked))
+        if len(versions) == 1:
+            return [error] * len(asked)
+    found: dict[int, TaskAnswer | Exception] = {}
+    for version in versions:
+        rows = [row for row, one in enumerate(asked) if one.version == version]
+        found.update(zip(rows, _told(task, [asked[row] for row in rows]), strict=True))
+    return [found[row] for row in range(len(asked))]
+
+
+def _answer(question: Question, asked: Asked, told: TaskAnswer) -> Answer:
+    return Answer(question.model, asked.version, told.output, told.scores)

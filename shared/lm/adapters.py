@@ -1,29 +1,27 @@
-"""LoRA adapters on one frozen base model, by name: what the encoder and the causal language model have in common."""
+"""LoRA adapters on one frozen base model, by name: what the encoder and the causal language model have in common.
+
+An adapter that learns is put into the model by peft; one that answers is attached beside it (`shared.lm.lora`).
+"""
 
 from __future__ import annotations
 
 import json
-import re
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from shared.errors import ArtifactError
 from shared.lm.bases import locate
-
-PROBE_ROWS = 256  # tokens through one linear map: all of the model would take 0.6 s of a restart
-PROBES = 5  # the best of so many: the first pays for warm-up, others may have lost the core to a neighbour
-_LAYER = re.compile(r"\blayers?\.(\d+)\.")
-_CONFIG_KEYS = {"peft_type", "r", "lora_alpha", "target_modules"}
+from shared.lm.lora import CONFIG, INNER, WEIGHTS, Carrier, Lora, configuration, finite
+from shared.lm.precision import bf16_pays, narrow
 
 Weights = dict[str, Tensor]
 
@@ -51,15 +49,35 @@ class Adapted:
         self._model: Any = model.requires_grad_(False).eval()
         self.width: int = self._model.config.hidden_size
         self.depth: int = 1 + max(
-            int(found[1]) for name, _ in self._model.named_modules() if (found := _LAYER.search(name + "."))
+            int(found[1]) for name, _ in self._model.named_modules() if (found := INNER.search(name + "."))
         )
-        self._lowest: dict[str, int] = {}  # the lowest layer that each adapter changes
+        self._lowest: dict[str, int] = {}  # the lowest layer that each learning adapter changes
         self.bf16 = self._bf16_pays()
+        if self.bf16:
+            narrow(self._model)
+        self._carrier = Carrier(self._model)
 
     @property
     def device(self) -> str:
         """What it computes on, and in which numbers."""
         return f"cpu, {torch.get_num_threads()} threads, {'bfloat16' if self.bf16 else 'float32'}"
+
+    @property
+    def attached(self) -> frozenset[str]:
+        """The adapters that can answer."""
+        return frozenset(self._carrier.adapters)
+
+    def attach(self, adapter: str, folder: Path) -> None:
+        """Let an adapter answer from the files that `save` wrote; others may compute meanwhile.
+
+        Raises:
+            ArtifactError: the files are not a LoRA adapter for this base, or hold a value that is not finite.
+        """
+        self._carrier.adapters[adapter] = Lora.read(folder, self._carrier.linears)
+
+    def detach(self, adapter: str) -> None:
+        """Forget an adapter that answers."""
+        self._carrier.adapters.pop(adapter, None)
 
     def create(self, adapter: str, rank: int, layers: int) -> None:
         """Add a fresh, trainable adapter of the given rank on the top layers; it changes nothing until trained."""
@@ -67,14 +85,15 @@ class Adapted:
         self._add(adapter, config)
 
     def load(self, adapter: str, folder: Path) -> None:
-        """Add an adapter from the files that `save` wrote.
+        """Add an adapter that can learn, from the files that `save` wrote.
 
         Raises:
             ArtifactError: the files are not a LoRA adapter for this base, or hold a value that is not finite.
         """
-        weights = finite(folder / "adapter_model.safetensors")
+        weights, fields = finite(folder / WEIGHTS), configuration(folder)
+        options = {name: fields[name] for name in ("r", "lora_alpha", "target_modules")}
         try:
-            self._add(adapter, _lora(folder / "adapter_config.json"))
+            self._add(adapter, LoraConfig(**options))
         except Exception as error:  # peft says by KeyError, ValueError or an error of its own what does not fit
             raise ArtifactError(f"{folder.name} is no adapter for {self.base} ({type(error).__name__}).") from None
         if _shapes(weights) != _shapes(self.weights(adapter)):
@@ -85,14 +104,14 @@ class Adapted:
     def save(self, adapter: str, weights: Weights, folder: Path) -> None:
         """Write weights of an adapter's shape as `adapter_model.safetensors` and `adapter_config.json`."""
         config = self._model.peft_config[adapter]
-        save_file({name: value.contiguous() for name, value in weights.items()}, folder / "adapter_model.safetensors")
+        save_file({name: value.contiguous() for name, value in weights.items()}, folder / WEIGHTS)
         fields = {
             "peft_type": "LORA",
             "r": config.r,
             "lora_alpha": config.lora_alpha,
             "target_modules": sorted(config.target_modules),
         }
-        (folder / "adapter_config.json").write_text(json.dumps(fields, indent=1), "utf-8")
+        (folder / CONFIG).write_text(json.dumps(fields, indent=1), "utf-8")
 
     def drop(self, adapter: str) -> None:
         """Forget an adapter."""
@@ -128,6 +147,10 @@ class Adapted:
     @contextmanager
     def active(self, adapter: str) -> Iterator[None]:
         """Compute with an adapter within the block; afterwards the same one as before does, and the same ones learn."""
+        if adapter in self._carrier.adapters:
+            with self._carrying([adapter]):
+                yield
+            return
         before = self._model.active_adapter
         learning = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
         self._model.set_adapter(adapter, inference_mode=True)
@@ -138,13 +161,28 @@ class Adapted:
             for parameter in learning:
                 parameter.requires_grad_(True)
 
+    @contextmanager
+    def _carrying(self, adapters: Sequence[str], sizes: Sequence[int] = (), axis: int = 0) -> Iterator[None]:
+        """Compute with attached adapters and with none that learns. See `Carrier.carrying`."""
+        if not isinstance(self._model, PeftModel):
+            with self._carrier.carrying(adapters, sizes, axis):
+                yield
+            return
+        learning = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
+        with self._model.disable_adapter(), self._carrier.carrying(adapters, sizes, axis):
+            yield
+        for parameter in self._model.parameters():  # peft lets the active one learn again
+            parameter.requires_grad_(False)
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
     def _add(self, adapter: str, config: LoraConfig) -> None:
         if isinstance(self._model, PeftModel):
             self._model.add_adapter(adapter, config)
         else:
             self._model = get_peft_model(self._model, config, adapter_name=adapter)
         names = [name for name, _ in self._model.named_parameters() if f".{adapter}." in name]
-        self._lowest[adapter] = min((int(found[1]) for name in names if (found := _LAYER.search(name))), default=0)
+        self._lowest[adapter] = min((int(found[1]) for name in names if (found := INNER.search(name))), default=0)
 
     def _targets(self, layers: int) -> list[str]:
         """Full names of the linear maps in the top layers."""
@@ -152,45 +190,13 @@ class Adapted:
         model = self._model.get_base_model() if isinstance(self._model, PeftModel) else self._model
         names = [name.removesuffix(".base_layer") for name, part in model.named_modules() if type(part) is nn.Linear]
         return [
-            name for name in names if (found := _LAYER.search(name)) and int(found[1]) >= lowest and "lora_" not in name
+            name for name in names if (found := INNER.search(name)) and int(found[1]) >= lowest and "lora_" not in name
         ]
 
     def _bf16_pays(self) -> bool:
-        """Whether bfloat16 is faster here: without avx512_bf16 or AMX it is slower than float32 (pytorch#86550)."""
-        inner = (one for name, one in self._model.named_modules() if type(one) is nn.Linear and _LAYER.search(name))
-        linear = max(inner, key=lambda one: one.weight.numel())
-        rows = torch.ones(PROBE_ROWS, linear.in_features)
-        seconds = {False: float("inf"), True: float("inf")}
-        for bf16 in (False, True) * PROBES:
-            start = time.perf_counter()
-            with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-                linear(rows)
-            seconds[bf16] = min(seconds[bf16], time.perf_counter() - start)
-        return seconds[True] < seconds[False]
-
-
-def _lora(path: Path) -> LoraConfig:
-    fields = json.loads(path.read_text("utf-8"))
-    if set(fields) != _CONFIG_KEYS or fields["peft_type"] != "LORA":
-        raise ValueError("its configuration is not a LoRA adapter of Learnback")
-    return LoraConfig(r=fields["r"], lora_alpha=fields["lora_alpha"], target_modules=fields["target_modules"])
+        """Whether it is faster here; a test may say."""
+        return bf16_pays(self._model)
 
 
 def _shapes(weights: Weights) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in weights.items()}
-
-
-def finite(path: Path) -> Weights:
-    """The tensors of a safetensors file.
-
-    Raises:
-        ArtifactError: it cannot be read or holds NaN or infinity.
-    """
-    try:
-        weights = load_file(path)
-    except Exception as error:  # safetensors raises its own error and OSError; each means: do not use this file
-        raise ArtifactError(f"{path.parent.name}/{path.name} cannot be read ({type(error).__name__}).") from None
-    bad = next((name for name, value in weights.items() if not torch.isfinite(value).all()), None)
-    if bad:
-        raise ArtifactError(f"{path.parent.name}/{path.name}: tensor {bad} is not finite.")
-    return weights

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 from peft import PeftModel
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, DynamicCache
 
@@ -32,7 +32,7 @@ class Causal(Adapted):
     """One language model in memory and the adapters on it, by name. Not thread-safe: one thread computes."""
 
     def __init__(self, base: str) -> None:
-        """Load the base, frozen; its linear maps in bfloat16 where that pays.
+        """Load the base, frozen.
 
         Raises:
             ArtifactError, ConfigError: see `shared.lm.bases.locate`; or its chat template cannot be used.
@@ -40,8 +40,6 @@ class Causal(Adapted):
         super().__init__(base, AutoModelForCausalLM)
         self._before, self._after = self._frame()
         self._end: int = self._tokenizer.eos_token_id
-        if self.bf16:
-            _narrow(self._model)
 
     def prompts(self, texts: Sequence[str]) -> list[list[int]]:
         """Each text as the user's message in the base's chat template, up to where the answer begins.
@@ -171,13 +169,6 @@ class Causal(Adapted):
             return []  # the tokenizer has no answer to nothing
         found = self._tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)
         return cast(list[list[int]], found["input_ids"])
-
-
-def _narrow(model: nn.Module) -> None:
-    """Linear maps in bfloat16, so that none is converted at each step; what runs between them stays in float32."""
-    for part in model.modules():
-        if type(part) is nn.Linear:
-            part.weight = nn.Parameter(part.weight.bfloat16(), requires_grad=False)
 
 
 def _shared(prompts: Tokens) -> int:

@@ -27,7 +27,7 @@ from shared.errors import ArtifactError
 from shared.lm.adapters import Weights
 from shared.lm.encoder import Encoder, Inputs
 from shared.lm.head import Head
-from shared.lm.task import CANDIDATE, Answer, Example, Opinion
+from shared.lm.task import CANDIDATE, Answer, Asked, Example, Opinion
 from shared.policy import Training
 
 PROBE = ("warm up", "a longer text to warm up the kernels for the shapes that will come")
@@ -61,7 +61,7 @@ class Classification:
         head = Head.load(folder)
         if head.weight.shape[1] != self.encoder.width:
             raise ArtifactError(f"{version}: its head does not fit the base {self.encoder.base}.")
-        self.encoder.load(version, folder)
+        self.encoder.attach(version, folder)
         self._heads[version] = head
         try:
             self.answer(version, PROBE)
@@ -71,21 +71,28 @@ class Classification:
 
     def drop(self, version: str) -> None:
         """Forget a version."""
-        if self._heads.pop(version, None):
-            self.encoder.drop(version)
+        self._heads.pop(version, None)
+        self.encoder.detach(version)
 
     def answer(self, version: str, inputs: Sequence[str], top_k: int = 1) -> list[Answer]:
         """The `top_k` labels of each input with their probabilities. See `Task.answer`."""
-        head = self._heads[version]
-        vectors = self.encoder.embed(self.encoder.tokens(inputs), version)
-        with torch.inference_mode():
-            top = head.logits(vectors).softmax(-1).topk(min(top_k, len(head.labels)))
-        if not torch.isfinite(top.values).all():  # NaN would pass the min() below as a belief of 1
-            raise ArtifactError(f"{version}: its answers are not finite.")
-        return [
-            _answer(head, scores, indices)
-            for scores, indices in zip(top.values.tolist(), top.indices.tolist(), strict=True)
-        ]
+        answers = []
+        for answer in self.answer_each([Asked(version, one, top_k) for one in inputs]):
+            if isinstance(answer, ArtifactError):
+                raise answer
+            answers.append(answer)
+        return answers
+
+    def answer_each(self, asked: Sequence[Asked]) -> list[Answer | ArtifactError]:
+        """The labels of inputs of several versions. See `Task.answer_each`."""
+        versions = [one.version for one in asked]
+        vectors = self.encoder.vectors(self.encoder.tokens([one.input for one in asked]), versions)
+        found: dict[int, Answer | ArtifactError] = {}
+        for version in dict.fromkeys(versions):
+            rows = [row for row, one in enumerate(versions) if one == version]
+            wanted = [asked[row].top_k for row in rows]
+            found.update(zip(rows, _told(version, self._heads[version], vectors[rows], wanted), strict=True))
+        return [found[row] for row in range(len(asked))]
 
     def right(self, version: str, inputs: Sequence[str], targets: Sequence[str]) -> list[bool]:
         """Whether a version gives each target; a label that it does not know is one that it does not give."""
@@ -193,6 +200,20 @@ def _grown(encoder: Encoder, head: Head, examples: Sequence[Example], inputs: In
             unknown.append(index)
     vectors = encoder.embed([inputs[index] for index in unknown], CANDIDATE)
     return head.grown(vectors, [examples[index].target for index in unknown])
+
+
+def _told(version: str, head: Head, vectors: Tensor, wanted: Sequence[int]) -> Iterator[Answer | ArtifactError]:
+    """One head's answers to vectors [rows, width], each with so many labels."""
+    with torch.inference_mode():
+        top = head.logits(vectors).softmax(-1).topk(min(max(wanted), len(head.labels)))
+        sound = torch.isfinite(top.values).all(-1)  # NaN would pass the min() below as a belief of 1
+    for scores, places, few, good in zip(
+        top.values.tolist(), top.indices.tolist(), wanted, sound.tolist(), strict=True
+    ):
+        if good:
+            yield _answer(head, scores[:few], places[:few])
+        else:
+            yield ArtifactError(f"{version}: its answers are not finite.")
 
 
 def _answer(head: Head, scores: Sequence[float], indices: Sequence[int]) -> Answer:

@@ -25,7 +25,7 @@ from shared.lm.batches import by_length
 from shared.lm.causal import Causal
 from shared.lm.losses import Likely, dpo_loss, kept_kl, likeliest, sequence_log_probs, sft_loss
 from shared.lm.opinions import SCORED, Opinions, log_probs
-from shared.lm.task import CANDIDATE, Answer, Example, Opinion
+from shared.lm.task import CANDIDATE, Answer, Asked, Example, Opinion
 from shared.policy import Training
 
 PROBE = ("warm up", "a longer text to warm up the kernels for the shapes that will come")
@@ -54,7 +54,7 @@ class Generation:
         """Make a version ready to answer. See `Task.load`."""
         if version in self._versions:
             return
-        self.causal.load(version, folder)
+        self.causal.attach(version, folder)
         self._versions.add(version)
         with self.causal.active(version):
             said = log_probs(self.causal, *_tokens(self.causal, PROBE, PROBE))
@@ -64,14 +64,21 @@ class Generation:
 
     def drop(self, version: str) -> None:
         """Forget a version."""
-        if version in self._versions:
-            self._versions.remove(version)
-            self.causal.drop(version)
+        self._versions.discard(version)
+        self.causal.detach(version)
 
     def answer(self, version: str, inputs: Sequence[str], top_k: int = 1) -> list[Answer]:  # noqa: ARG002  (no labels)
         """What a version says, greedily. See `Task.answer`."""
         said = self.causal.generate(inputs, version)
         return [Answer(one[:MAX_OUTPUT] or NOTHING) for one in said]
+
+    def answer_each(self, asked: Sequence[Asked]) -> list[Answer | ArtifactError]:
+        """What each version says to its input, greedily. See `Task.answer_each`."""
+        found: dict[int, Answer | ArtifactError] = {}
+        for version in {one.version for one in asked}:
+            rows = [row for row, one in enumerate(asked) if one.version == version]
+            found.update(zip(rows, self.answer(version, [asked[row].input for row in rows]), strict=True))
+        return [found[row] for row in range(len(asked))]
 
     def right(self, version: str, inputs: Sequence[str], targets: Sequence[str]) -> list[bool]:
         """Whether a version would say exactly each target, spelt as it is taught: see `shared.grading.tidy`.

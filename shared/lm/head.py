@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from schemas.events import Label
 from shared.errors import ArtifactError
-from shared.lm.adapters import finite
+from shared.lm.lora import finite
 
 LABELS: TypeAdapter[tuple[str, ...]] = TypeAdapter(Annotated[tuple[Label, ...], Field(min_length=1)])
 SCALE = 20.0  # length of a fresh row on unit vectors: cosine 1 vs .7 becomes six logits apart (docs/log.md)

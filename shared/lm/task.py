@@ -10,13 +10,16 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Protocol
 
 from schemas.events import LabelScore
-from shared.lm.adapters import Weights
+from shared.errors import ArtifactError
 from shared.policy import Training
+
+if TYPE_CHECKING:  # torch takes seconds to import, and services import it in their own time (shared.lm.loading)
+    from torch import Tensor
+
+    from shared.lm.adapters import Weights
 
 CANDIDATE = "candidate"  # the adapter in the making
 
@@ -27,6 +30,15 @@ class Answer:
 
     output: str
     scores: tuple[LabelScore, ...] = ()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One input for one version, and how many labels to tell, where there are labels."""
+
+    version: str
+    input: str
+    top_k: int = 1
 
 
 @dataclass(frozen=True)
@@ -97,7 +109,7 @@ class Learning(Protocol):
 
 
 class Task(Protocol):
-    """One base and the versions on it. Not thread-safe: one thread computes."""
+    """One base and the versions on it. One thread computes; another one may load meanwhile."""
 
     @property
     def device(self) -> str:
@@ -108,7 +120,7 @@ class Task(Protocol):
         """The versions that can answer."""
 
     def load(self, version: str, folder: Path) -> None:
-        """Make a version ready to answer, warmed up by a probe; loading it again does nothing.
+        """Make a version ready to answer, warmed up by a probe, while others answer; again, it does nothing.
 
         Raises:
             ArtifactError: its files cannot be trusted; nothing has changed.
@@ -123,6 +135,9 @@ class Task(Protocol):
         Raises:
             ArtifactError: the version's weights, finite as they are, overflow on an input.
         """
+
+    def answer_each(self, asked: Sequence[Asked]) -> list[Answer | ArtifactError]:
+        """What each version says to its input; they share forwards, and one that overflows fails alone."""
 
     def right(self, version: str, inputs: Sequence[str], targets: Sequence[str]) -> list[bool]:
         """Whether a version gives each target. Raises as `answer`."""

@@ -10,19 +10,23 @@ import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from schemas.events import ModelStateChanged, PredictionServed
 from services.predictor.app import Desk, create_app
-from services.predictor.batching import Batcher
-from services.predictor.serving import Answer, Serving
+from services.predictor.batching import Batcher, Limits
+from services.predictor.serving import Answer, Question, Serving
 from shared.artifacts import ArtifactStore
 from shared.envelope import Sealed
-from shared.errors import UnavailableError
+from shared.errors import ArtifactError, UnavailableError
 from shared.identity import Keyring
+from shared.lm.task import Answer as TaskAnswer
+from shared.lm.task import Asked
 from shared.log import Kept
 from shared.policy import PolicyFile
 from tests.unit.events import carried
@@ -31,21 +35,30 @@ from tests.weights import MODEL, ROWS, Version, make_version
 SECRET = b"s" * 64
 SECOND = [(text, f"{label} II") for text, label in ROWS]  # the labels tell which version really answered
 TRUTH = dict(ROWS)
+BOUND_S = 20.0  # of a batch: how many share a forward shall not depend on what else the machine does
+Told = list[TaskAnswer | ArtifactError]
 
 
 class Watched(Serving):
-    """Notes the inputs of each forward, and fails for the models that are to fail."""
+    """Notes the inputs of each batch, and fails for the models that are to fail."""
 
     def __init__(self, artifacts: ArtifactStore) -> None:
         super().__init__(artifacts)
-        self.forwards: list[list[str]] = []
+        self.batches: list[list[str]] = []
         self.broken: set[str] = set()
 
-    def answer(self, model: str, inputs: Sequence[str], top_k: int, on_trial: bool = False) -> list[Answer]:
-        self.forwards.append(list(inputs))
-        if model in self.broken:
+    def answer(self, questions: Sequence[Question]) -> list[Answer | Exception]:
+        self.batches.append([one.input for one in questions])
+        with pytest.MonkeyPatch.context() as patch:
+            for task in self._tasks.values():
+                patch.setattr(task, "answer_each", partial(self._answer_each, task.answer_each))
+            return super().answer(questions)
+
+    def _answer_each(self, really: Callable[[Sequence[Asked]], Told], asked: Sequence[Asked]) -> Told:
+        broken = {self.champions[model].version for model in self.broken}
+        if broken & {one.version for one in asked}:
             raise RuntimeError("the kernel did not like it")
-        return super().answer(model, inputs, top_k, on_trial)
+        return really(asked)
 
 
 @dataclass
@@ -70,7 +83,7 @@ class House:
 
     def start_over(self) -> None:
         """Let the first version serve, whatever a test has done before."""
-        self.serving.forwards.clear()
+        self.serving.batches.clear()
         self.serving.broken.clear()
         assert self.serving.serve(self.first.champion())
         assert self.serving.serve(self.second.canary(0.0))
@@ -181,7 +194,7 @@ async def predictor(
     keyring = Keyring(folder / "keys.json", SECRET)
     keys = keyring.create("shop"), keyring.create("office", frozenset({"review"}))
     log, heard, chance = Memory(), News(), Draws(seed)
-    batcher = Batcher(house.serving, 32, max_queue)
+    batcher = Batcher(house.serving, Limits(32, BOUND_S, max_queue))
     desk = Desk(house.serving, batcher, log, keyring, policies or PolicyFile(), heard, chance)
     app = create_app(desk)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -14,7 +14,7 @@ import torch
 from schemas.events import ModelStateChanged
 from services.evaluator.evidence import Row
 from services.evaluator.scoring import Scorer
-from services.predictor.serving import Serving
+from services.predictor.serving import Answer, Question, Serving
 from services.trainer.increment import train
 from services.trainer.snapshot import Lesson, Snapshot
 from shared.artifacts import ArtifactStore
@@ -125,7 +125,8 @@ def test_it_is_served_and_judged_as_any_task(champion: Path, tmp_path: Path) -> 
     )
     serving, scorer = Serving(store), Scorer(store)
     assert serving.serve(state)
-    [answer] = serving.answer("extract", TEXTS[:1], top_k=5)
+    [answer] = serving.answer([Question("extract", "ann", TEXTS[0], top_k=5)])
+    assert isinstance(answer, Answer)
     assert (answer.version, answer.output, answer.scores) == ("v0", TARGETS[0], ())
     scorer.load(state)
     rows = [Row(str(number), text, TARGETS[0], None) for number, text in enumerate(TEXTS)]

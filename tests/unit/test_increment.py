@@ -23,9 +23,10 @@ from services.trainer.increment import DEV_MIN_PER_LABEL, Trained, between, dev_
 from services.trainer.reports import Progress
 from services.trainer.snapshot import Lesson, Pair, Snapshot, Thumb
 from shared.artifacts import ArtifactStore
-from shared.lm.adapters import Weights, finite
+from shared.lm.adapters import Weights
 from shared.lm.classification import HEAD_BIAS, HEAD_WEIGHT, Classification
 from shared.lm.head import Head
+from shared.lm.lora import finite
 from shared.lm.task import Example, Judged, Opinion, Preferred, Task
 from shared.policy import Training
 from shared.text import short_hash

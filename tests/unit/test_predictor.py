@@ -92,7 +92,7 @@ async def test_users_are_asked_at_the_policys_rate(house: House, tmp_path: Path,
 async def test_whom_to_ask_is_drawn_before_the_answer_is_known(running: Running, house: House) -> None:
     async with running.busy():
         [asked] = await running.queue(TEXT)
-        assert house.serving.forwards == []
+        assert house.serving.batches == []
     assert (await asked).status_code == 200
     assert running.chance.drawn == 1
 
@@ -127,7 +127,9 @@ async def test_what_is_not_durable_is_not_answered(running: Running) -> None:
 async def test_models_and_metrics(running: Running, house: House) -> None:
     key = {"Authorization": f"Bearer {running.ingest}"}
     models = (await running.http.get("/v1/models", headers=key)).json()
-    assert models == [{"model": MODEL, "task": "classification", "base": BASE, "version": house.first.id}]
+    assert models == [
+        {"model": MODEL, "task": "classification", "base": BASE, "version": house.first.id, "refused": None}
+    ]
     await running.predict(TEXT)
     metrics = (await running.http.get("/metrics")).text
     assert f'learnback_adapter_info{{model="{MODEL}",version="{house.first.id}"}} 1.0' in metrics

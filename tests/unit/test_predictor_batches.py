@@ -36,16 +36,16 @@ async def running(house: House, other: Version, tmp_path: Path) -> AsyncIterator
 
 async def test_inputs_that_wait_share_forwards_and_each_gets_its_own_answer(running: Running, house: House) -> None:
     [alone] = await running.predict(TEXTS[0])
-    house.serving.forwards.clear()
+    house.serving.batches.clear()
     inputs = TEXTS * 4
     async with running.busy():
         asked = await running.queue(*inputs)
     answers = [answer.json() for answer in await asyncio.gather(*asked)]
     assert [answer["output"] for answer in answers] == [TRUTH[text] for text in inputs]
     assert answers[0]["scores"][0]["score"] == pytest.approx(alone.json()["scores"][0]["score"], abs=0.01)
-    assert len(house.serving.forwards) <= 3  # what the loop held in hand, 32, and the rest
-    assert max(map(len, house.serving.forwards)) == 32
-    assert sum(map(len, house.serving.forwards)) == len(inputs)
+    assert len(house.serving.batches) <= 3  # what the loop held in hand, 32, and the rest
+    assert max(map(len, house.serving.batches)) == 32
+    assert sum(map(len, house.serving.batches)) == len(inputs)
     logged = {event.prediction_id: (event.input, event.output) for event in running.log.events[1:]}
     assert logged == {
         answer["prediction_id"]: (text, TRUTH[text]) for answer, text in zip(answers, inputs, strict=True)
@@ -54,7 +54,7 @@ async def test_inputs_that_wait_share_forwards_and_each_gets_its_own_answer(runn
 
 async def test_nobody_waits_for_company(running: Running, house: House) -> None:
     assert [answer.status_code for answer in await running.predict(TEXTS[0])] == [200]
-    assert house.serving.forwards == [[TEXTS[0]]]
+    assert house.serving.batches == [[TEXTS[0]]]
 
 
 async def test_scores_are_the_policys_top_k_in_order(running: Running) -> None:

@@ -73,8 +73,9 @@ def test_an_architecture_that_keeps_its_layers_otherwise_is_not_cut() -> None:
 @pytest.fixture
 def encoder() -> Encoder:
     """A base in float32 with an adapter that says something."""
-    made = Encoder(BASE)
-    made.bf16 = False
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Encoder, "_bf16_pays", lambda _: False)
+        made = Encoder(BASE)
     made.create("taught", 4, 3)
     torch.manual_seed(0)
     made.set_weights("taught", {name: torch.randn_like(value) / 20 for name, value in made.weights("taught").items()})
