@@ -68,6 +68,10 @@ class Scorer:
             known.update(((row.id, row.target), is_right) for row, is_right in zip(missing, found, strict=True))
         return tuple(known[row.id, row.target] for row in rows)
 
+    def say(self, version: str, inputs: Sequence[str]) -> list[str]:
+        """What the version says to each input. Raises as `right`."""
+        return [answer.output for answer in self._homes[version].answer(version, inputs)]
+
     def _found(self, version: str, rows: Sequence[Row]) -> Sequence[float]:
         task, judge, inputs = self._homes[version], self._judge[version], [row.text for row in rows]
         if judge is None:

@@ -143,12 +143,12 @@ class Trial:
 
 @dataclass
 class Watch:
-    """A new champion and the one before it, on the same inputs: those on which only one is right tell them apart."""
+    """A new champion and the one before it, on the same inputs: those on which one is more right tell them apart."""
 
     alpha: float = 0.05
     answers: int = 2000  # after so many the champion has shown itself
     heard: int = 0
-    gains: int = 0  # users whose first difference the new champion got right
+    gains: int = 0  # users whose first difference was for the new champion
     losses: int = 0
     worse: bool = False
     _users: set[str] = field(default_factory=set)
@@ -167,15 +167,18 @@ class Watch:
         """Whether nothing more is to be heard."""
         return self.worse or self.heard >= self.answers
 
-    def hear(self, new_right: bool, old_right: bool, user: str | None = None) -> bool:
-        """Take in one solicited answer to the new champion; returns whether it is worse for certain."""
+    def hear(self, new: float, old: float, user: str | None = None) -> bool:
+        """Take in one solicited answer to the new champion; returns whether it is worse for certain.
+
+        `new` and `old` say how right each of the two is there, 0 to 1.
+        """
         if self.over:
             return self.worse
         self.heard += 1
-        if new_right != old_right and user not in self._users:
-            self._bet.take(-1.0 if new_right else 1.0)
-            self.gains += new_right
-            self.losses += old_right
+        if new != old and user not in self._users:
+            self._bet.take(old - new)
+            self.gains += new > old
+            self.losses += old > new
             if user is not None:
                 self._users.add(user)
             self.worse = self.e_worse >= 1 / self.alpha

@@ -11,7 +11,6 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -26,6 +25,7 @@ from services.evaluator.examiner import Examiner, verdict_of
 from services.evaluator.gate import unsound
 from services.evaluator.history import History
 from services.evaluator.scoring import Scorer
+from services.evaluator.steward import Steward
 from shared import attempts
 from shared.crash import crash_point
 from shared.envelope import unseal
@@ -33,7 +33,6 @@ from shared.errors import InvalidEventError
 from shared.kafka import Follower, Publisher
 from shared.observe import EVENTS_IN, EVENTS_OUT, HANDLE_SECONDS, Pulse
 from shared.policy import PolicyFile
-from shared.text import short_hash
 from shared.topics import CANDIDATES
 
 POLL_MS = 300
@@ -62,6 +61,11 @@ class Worker:
     def examiner(self) -> Examiner:
         """Who looks at candidates."""
         return Examiner(self.engine, self.scorer, self.policies)
+
+    @cached_property
+    def steward(self) -> Steward:
+        """Who moves the aliases."""
+        return Steward(self.publisher, self.history, self.engine, self.scorer, self.policies)
 
     def run(self) -> None:
         """Judge candidates until asked to stop."""
@@ -115,19 +119,24 @@ class Worker:
             EVENTS_OUT.labels("evaluator", "VerdictReached").inc()
             log.info("verdict_reached", model=candidate.model, version=candidate.version, outcome=verdict.outcome)
         if retest.is_owed(verdict, champion):
-            self.publisher.publish(_promotion(candidate, verdict))
-            crash_point("evaluator.after_promotion")
-            EVENTS_OUT.labels("evaluator", "ModelStateChanged").inc()
+            self.steward.promote(candidate, verdict)
         self.history.update(self.decided.catch_up())
 
     def look_again(self) -> None:
-        """Look at the candidates that wait, and finish what a crash left undone, in the partitions that are ours."""
+        """Look at the candidates that wait, at canaries, champions and what people decided; finish what a crash left.
+
+        Of the models whose candidates come in the partitions that are ours.
+        """
         self.history.update(self.decided.catch_up())
         ours = {part.partition for part in self.consumer.assignment()}
-        for model, one in self.history.newest.items():
+        for model, one in list(self.history.newest.items()):
+            if one.partition not in ours:
+                continue
+            self.steward.tend(model)
+            self.history.update(self.decided.catch_up())
             verdict = self.history.verdicts.get(one.candidate.version)
-            if one.partition not in ours or verdict is None:
-                continue  # another's, or still to come through the group
+            if verdict is None:
+                continue  # still to come through the group
             champion = self.history.champions.get(model)
             if retest.is_owed(verdict, champion) or self._is_due(one.candidate, verdict, champion):
                 self.on_candidate_trained(one.candidate)
@@ -146,20 +155,3 @@ class Worker:
     def _rows(self, model: str, champion: ModelStateChanged | None) -> int:
         rules = self.policies.of(model).gate
         return count(self.engine, model, rules.window, gate.since(champion, rules))
-
-
-def _promotion(candidate: CandidateTrained, verdict: VerdictReached) -> ModelStateChanged:
-    return ModelStateChanged(
-        event_id=short_hash("state", candidate.model, candidate.version, verdict.event_id),
-        occurred_at=datetime.now(UTC),
-        source="evaluator",
-        model=candidate.model,
-        alias="champion",
-        task=candidate.task,
-        base=candidate.base,
-        version=candidate.version,
-        previous=verdict.champion,
-        manifest_sha256=candidate.manifest_sha256,
-        decision=verdict.event_id,
-        reason=verdict.reason,
-    )

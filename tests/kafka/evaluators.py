@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -21,11 +23,12 @@ from shared.observe import Pulse
 from shared.text import short_hash
 from shared.topics import CANDIDATES
 from tests.kafka.stage import Stage, until
-from tests.unit.recorder_story import MODEL, NOON, corrected
+from tests.unit.recorder_story import MODEL, NOON, corrected, said, served
 from tests.weights import BASE, ROWS, Version, make_version
 
 INVOICES = [("send me the invoice", "invoice"), ("a bill for my taxes", "invoice"), ("my receipt please", "invoice")]
 TOPICS_OF_INVOICES = ("May", "June", "July", "August", "the chair", "the table", "the lamp", "my company", "the hotel")
+_NUMBERS = itertools.count(1)
 ASKED = [(f"I need the invoice for {topic}", "invoice") for topic in TOPICS_OF_INVOICES] + INVOICES
 
 
@@ -128,6 +131,31 @@ def answer(stage: Stage, rows: Sequence[tuple[str, str]], begin: int = 0) -> Non
     """Let each text be asked for at random, and answered by a user of its own; numbers begin at `begin`."""
     for number, (text, target) in enumerate(rows, begin):
         stage.database.record(*corrected(f"p{number}", text, target, number, user=f"{number:032x}", solicit=True))
+
+
+def promoted(version: Version, champion: Version) -> VerdictReached:
+    """The gate's verdict that a version is better."""
+    return VerdictReached(
+        event_id=f"verdict-{version.id}",
+        occurred_at=datetime.now(UTC),
+        source="evaluator",
+        model=MODEL,
+        candidate=version.id,
+        champion=champion.id,
+        outcome="promote",
+        reason="Better than the champion.",
+    )
+
+
+def answer_to(stage: Stage, version: Version, right: bool) -> None:
+    """A user of its own, asked at random right now, says what a version should have said."""
+    number = next(_NUMBERS)
+    text, label = ROWS[number % len(ROWS)]
+    key, user = f"q{number}", f"{number:032x}"
+    now = (datetime.now(UTC) - NOON).total_seconds()
+    output = label if right else "wrong"
+    asked = served(key, text, output, now, user=user, solicit=True, version=version.id)
+    stage.database.record(asked, said(key, label, now + 0.001, user=user))
 
 
 def verdict_on(stage: Stage, version: Version) -> VerdictReached:

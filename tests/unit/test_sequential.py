@@ -180,5 +180,5 @@ def test_a_new_champion_three_points_worse_is_found_out() -> None:
 def test_a_watch_hears_each_user_once_and_ends() -> None:
     watch = Watch(answers=50)
     for _ in range(100):
-        watch.hear(new_right=False, old_right=True, user="loud")
+        watch.hear(new=0.0, old=1.0, user="loud")
     assert (watch.heard, watch.losses, watch.worse, watch.over) == (50, 1, False, True)
