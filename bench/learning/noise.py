@@ -33,7 +33,7 @@ from schemas.events import (
 )
 from services.recorder.batch import Batch, record
 from services.recorder.datasets import Imported
-from services.trainer.selection import new_rows, texts_of
+from services.trainer.selection import lessons, new_rows, texts_of
 from shared.datasets import Row
 from shared.lm.classification import Classification
 from shared.policy import Policy, PolicyFile, Training
@@ -168,11 +168,11 @@ def _learned(
             record(connection, batch, policies)
             connection.commit()
     with Session(engine) as session:
-        lessons = tuple(row.lesson for row in new_rows(session, MODEL, policies.defaults))
-        texts = texts_of(session, [lesson.id for lesson in lessons])
+        learned = lessons(new_rows(session, MODEL, policies.defaults))
+        texts = texts_of(session, [lesson.id for lesson in learned])
     engine.dispose()
     with tempfile.TemporaryDirectory(prefix="learnback-bench-") as name:
-        anew(task, lessons, texts, config, Path(name) / "version")
+        anew(task, learned, texts, config, Path(name) / "version")
         return ranked(task, Path(name) / "version", test)
 
 

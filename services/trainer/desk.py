@@ -14,7 +14,7 @@ from schemas.events import ModelStateChanged, TrainingRequested
 from services.trainer.hearing import inputs_of, judged
 from services.trainer.origins import Origins, origins_of
 from services.trainer.preferences import corrected, opinions
-from services.trainer.selection import Row, lessons_of, new_rows, replay_rows, texts_of
+from services.trainer.selection import Row, lessons, lessons_of, new_rows, replay_rows, texts_of
 from services.trainer.snapshot import Snapshot, freeze, frozen
 from services.trainer.start import NothingToLearnError, Start, replay_seed, start_of
 from shared.crash import crash_point
@@ -66,8 +66,7 @@ class Desk:
         choice = frozen(request.request_id, self.snapshots)
         if choice is None:
             return None
-        lessons = lessons_of(session, choice.outline.ids)
-        targets = {example: target for example, (target, _) in lessons.items()}
+        targets = {example: target for example, (target, _) in lessons_of(session, choice.outline.ids).items()}
         outline = choice.outline
         snapshot = choice.filled(targets, _rejected(session, outline), judged(session, outline.heard))
         if snapshot is None:
@@ -119,8 +118,8 @@ class Desk:
     def _as_frozen(self, snapshot: Snapshot) -> bool:
         with Session(self.engine) as session:
             now, heard = lessons_of(session, snapshot.ids), judged(session, snapshot.heard)
-        lessons = all(now.get(one.id) == (one.target, one.weight) for one in (*snapshot.new, *snapshot.replay))
-        return lessons and heard.keys() == set(snapshot.heard)
+        stand = all(now.get(one.id) == (one.target, one.weight) for one in (*snapshot.new, *snapshot.replay))
+        return stand and heard.keys() == set(snapshot.heard)
 
     def _choose(self, session: Session, request: TrainingRequested, origin: str) -> Snapshot:
         if refused := session.get(DeadLetter, f"{origin}/recorder"):
@@ -144,6 +143,7 @@ class Desk:
         if not (new or preferred or liked):
             raise NothingToLearnError("No example is new to the champion.")
         replay = _replayed(session, request, start, len(new), policy.training)
+        said = lessons([*new, *replay])
         snapshot = Snapshot(
             request_id=request.request_id,
             model=request.model,
@@ -153,15 +153,15 @@ class Desk:
             parent_manifest=start.manifest_sha256,
             refresh=start.refresh,
             regrouped=start.regrouped,
-            new=tuple(row.lesson for row in new),
-            replay=tuple(row.lesson for row in replay),
+            new=said[: len(new)],
+            replay=said[len(new) :],
             pairs=preferred,
             thumbs=liked,
             config=policy.training,
         )
         targets = {row.id: row.target for row in (*new, *replay)}
-        said = judged(session, snapshot.heard)
-        snapshot = snapshot.with_outputs(targets, _rejected(session, snapshot), said)
+        outputs = judged(session, snapshot.heard)
+        snapshot = snapshot.with_outputs(targets, _rejected(session, snapshot), outputs)
         known = session.get(Version, snapshot.version)
         if known is not None and known.request_id != request.request_id:
             raise NothingToLearnError(f"The same examples already made {snapshot.version}.")

@@ -98,7 +98,14 @@ def _examples(snapshot: Snapshot, texts: Mapping[str, str]) -> list[Example]:
     """What the task learns from, with weights of mean 1."""
     mean = _mean_weight(snapshot)
     return [
-        Example(texts[lesson.id], lesson.target, lesson.weight / mean, lesson.rejected, index >= len(snapshot.new))
+        Example(
+            texts[lesson.id],
+            lesson.target,
+            lesson.weight / mean,
+            lesson.rejected,
+            index >= len(snapshot.new),
+            lesson.voice,
+        )
         for index, lesson in enumerate((*snapshot.new, *snapshot.replay))
     ]
 

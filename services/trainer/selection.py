@@ -28,10 +28,13 @@ class Row:
     weight: float
     user: str | None
 
-    @property
-    def lesson(self) -> Lesson:
-        """The row as it enters a snapshot."""
-        return Lesson(id=self.id, target=self.target, weight=self.weight)
+
+def lessons(rows: Sequence[Row]) -> tuple[Lesson, ...]:
+    """A snapshot's rows as they enter it: users have numbers there, in the order in which they come."""
+    users = {user: number for number, user in enumerate(dict.fromkeys(row.user for row in rows if row.user))}
+    return tuple(
+        Lesson(id=row.id, target=row.target, weight=row.weight, voice=users.get(row.user or "")) for row in rows
+    )
 
 
 class Given(Protocol):

@@ -35,12 +35,14 @@ class Lesson(Frozen):
     """One example to learn: its id, the right output, and how much it counts.
 
     `rejected` is the output that was corrected, where outputs are free text: a label's correction says all by itself.
+    `voice` tells what one user gave from what others did, by a number that means nothing elsewhere.
     """
 
     id: str
     target: str
     weight: float
     rejected: str | None = None
+    voice: int | None = None
 
 
 class Pair(Frozen):

@@ -25,6 +25,7 @@ from torch.nn import functional
 from schemas.events import LabelScore
 from shared.errors import ArtifactError
 from shared.lm.adapters import Weights
+from shared.lm.agreement import doubted
 from shared.lm.encoder import Encoder, Inputs
 from shared.lm.head import Head
 from shared.lm.task import CANDIDATE, Answer, Asked, Example, Opinion
@@ -132,6 +133,9 @@ class ClassifierLearning:
         number = {label: index for index, label in enumerate(head.labels)}
         self._targets = torch.tensor([number[one.target] for one in examples])
         self._weights = torch.tensor([one.weight for one in examples])
+        new = [row for row, one in enumerate(examples) if not one.replayed]
+        gists = encoder.gists(self._inputs, CANDIDATE)
+        self._weights[doubted(gists, self._targets, [one.voice for one in examples], new)] = 0.0
         count = torch.zeros(len(self.labels)).index_add(0, self._targets, self._weights)
         self._raised = count.clamp(min=1.0).log() if known else torch.zeros(len(self.labels))
 

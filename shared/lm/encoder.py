@@ -120,6 +120,15 @@ class Encoder(Adapted):
                     halves[row] = hidden[: len(tokens[row])].clone()
         return halves
 
+    def gists(self, inputs: Inputs, adapter: str) -> Tensor:
+        """What rows are about [rows, width], roughly: the mean of what came halfway, which costs nothing more.
+
+        Of token ids it is what `embed` makes of them.
+        """
+        if all(isinstance(one, Tensor) for one in inputs):
+            return torch.stack([one.mean(0) for one in cast(list[Tensor], inputs)]) if inputs else torch.empty(0)
+        return self.embed(inputs, adapter)
+
     def _packed(self, texts: Sequence[list[int]]) -> Tensor:
         """Unit vectors [texts, width] of one packed row."""
         packed = Packed.of(texts)

@@ -50,6 +50,7 @@ class Example:
     weight: float = 1.0
     rejected: str | None = None  # the output that was corrected, where there was one
     replayed: bool = False  # the champion has learned it before
+    voice: int | None = None  # the user who gave it, by a number of this increment's; None is nobody by name
 
 
 @dataclass(frozen=True)

@@ -331,3 +331,22 @@ def test_opinions_are_learned_beside_examples_and_never_choose_how_far_to_move(t
     alone = snapshot.model_copy(update={"new": (), "replay": ()})
     train(cast(Task, heard), tmp_path, alone, texts, lambda _: None, tmp_path)
     assert [one.weight for one in heard.opinions] == pytest.approx([4 / 3, 2 / 3])
+
+
+def test_who_contradicts_what_all_others_say_of_like_inputs_teaches_nothing_there(task: Classification) -> None:
+    asked = {
+        "cancel": ["cancel order {}", "please cancel my order {}", "I want order {} cancelled"],
+        "invoice": ["send me invoice {}", "a copy of bill {}", "the invoice for number {}"],
+        "password": ["reset my password {}", "I forgot my password {}", "cannot log in, wrong password {}"],
+    }
+    honest = [
+        Example(text.format(user), label, voice=user)
+        for user in range(12)
+        for label, texts in asked.items()
+        for text in texts
+    ]
+    lies = [Example(f"cancel the order with number {number}", "invoice", voice=99) for number in range(10)]
+    truth = Example("cancel the order with number 77", "cancel", voice=99)
+    with task.learning(None, [*honest, *lies, truth], QUICK) as learning, learning.training():
+        heard = [learning.loss([row]).item() > 0 for row in range(len(honest) + len(lies) + 1)]
+    assert heard == [True] * len(honest) + [False] * len(lies) + [True]
