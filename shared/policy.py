@@ -104,7 +104,9 @@ class Training(Section):
     max_new: int = Field(default=2000, ge=1, description="New examples of one increment; the rest waits.")
     min_replay: int = Field(default=256, ge=0, description="Replayed examples, even when little is new.")
     refresh_every: int = Field(
-        default=20, ge=0, description="Promotions until a classifier is trained anew on all; 0: never, nor after drift."
+        default=20,
+        ge=0,
+        description="Promotions until a classifier is trained anew on all, a quarter as many after drift; 0: never.",
     )
     refresh_rows: int = Field(default=20_000, ge=1, description="Examples of such a refresh: the new, then by label.")
     dev_share: Share = Field(default=0.1, description="Share of the train side that only chooses λ and the epoch.")

@@ -112,9 +112,22 @@ def test_counting_starts_anew_from_one_that_serves(database: Database, tmp_path:
     assert snapshot_of(database, asked("r3"), "v4", tmp_path).refresh
 
 
-def test_drift_is_answered_with_a_refresh_unless_the_policy_wants_none(database: Database, tmp_path: Path) -> None:
-    assert snapshot_of(database, asked("r1", "drift"), "v1", tmp_path).refresh
-    assert not snapshot_of(database, asked("r2", "drift"), "v1", tmp_path, policies(refresh_every=0)).refresh
+def test_drift_is_answered_with_a_refresh_after_a_quarter_of_the_promotions(database: Database, tmp_path: Path) -> None:
+    promote(database, "v2", "v1", 70, [])
+    assert snapshot_of(database, asked("r1", "drift"), "v2", tmp_path, policies(refresh_every=8)).refresh
+    assert not snapshot_of(database, asked("r2"), "v2", tmp_path, policies(refresh_every=8)).refresh
+    assert not snapshot_of(database, asked("r3", "drift"), "v2", tmp_path, policies(refresh_every=9)).refresh
+
+
+def test_drift_under_a_version_that_was_made_from_the_base_is_answered_with_an_increment(
+    database: Database, tmp_path: Path
+) -> None:
+    assert snapshot_of(database, asked("r1", "drift"), "v1", tmp_path, policies(refresh_every=4)).refresh
+    assert not snapshot_of(database, asked("r2", "drift"), "v0", tmp_path, policies(refresh_every=4)).refresh
+
+
+def test_no_drift_makes_a_refresh_where_the_policy_wants_none(database: Database, tmp_path: Path) -> None:
+    assert not snapshot_of(database, asked("r1", "drift"), "v1", tmp_path, policies(refresh_every=0)).refresh
 
 
 def test_after_a_training_that_failed_an_increment_comes_first(database: Database, tmp_path: Path) -> None:
