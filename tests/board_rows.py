@@ -95,6 +95,12 @@ class Rows:
             )
         )
 
+    def canary(self, version: str, share: float, seconds: float) -> None:
+        self.champion(version, seconds)
+        state = self.rows[-1]
+        assert isinstance(state, StateChange)
+        state.event_id, state.alias, state.share = f"canary-{seconds}", "canary", share
+
     def verdict(self, candidate: str, champion: str | None, outcome: str, seconds: float, **given: Any) -> None:
         facts: dict[str, Any] = {
             "reason": f"{outcome} because of the figures",

@@ -15,6 +15,7 @@ st.navigation(
         st.Page("pages/overview.py", title="Overview", icon=":material/monitoring:", default=True),
         st.Page("pages/errors.py", title="Errors", icon=":material/error:"),
         st.Page("pages/models.py", title="Models", icon=":material/account_tree:"),
+        st.Page("pages/champion.py", title="Champion", icon=":material/crown:"),
         st.Page("pages/review.py", title="Review", icon=":material/rate_review:"),
         st.Page("pages/labels.py", title="Labels", icon=":material/label:"),
         st.Page("pages/health.py", title="Health", icon=":material/ecg_heart:"),

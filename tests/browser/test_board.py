@@ -42,6 +42,7 @@ PAGES = {
     "overview": ["Served accuracy over time", "Learning curve", "Newest verdicts", "Feedback to fix", "step 18 of 60"],
     "errors": ["Confusion pairs", "Failures"],
     "models": ["Lineage", "Gate report", "Exact McNemar: right where the other fails, 31 : 8.", "Finite weights"],
+    "champion": ["Champion: ", "No version is on trial.", "Nobody has decided on a version yet."],
     "review": ["Quarantined (3)", "New labels (2)", "<b>refund</b> **now** :red[please] $x$", "Send decision"],
     "labels": ["A decision changes examples at once"],
     "forget": ["Forget this user", "Delete everything of this user, for good"],

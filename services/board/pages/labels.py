@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from services.board import activity, decide, frame, labels, reading
+from services.board import activity, frame, labels, reading, sending
 from services.board.labels import LabelFacts
-from services.board.settings import BoardSettings
-from shared.errors import BadInputError, LearnbackError
-from shared.settings import load
 
 ACTIONS = {"merge": "Merge", "retire": "Retire", "restore": "Restore"}
 WHAT = {
@@ -70,29 +67,13 @@ def form(known: tuple[LabelFacts, ...]) -> None:
             accept_new_options=True, key=f"target-{label}", placeholder="Choose a label or type a new name",
         )  # fmt: skip
     note = st.text_input("Note", placeholder="Why, for whoever reads this later", key=f"note-{label}")
-    st.session_state.setdefault("reviewer", load(BoardSettings).reviewer or "")
-    reviewer = st.text_input("Reviewer", placeholder="your-name", key="reviewer")
+    reviewer = sending.reviewer()
     ready = bool(reviewer) and (action != "merge" or bool(target))
-    if st.button("Send decision", type="primary", disabled=not ready, key="send-label"):
-        send(label, action or actions[0], target, reviewer, note)
-
-
-def send(label: str, action: str, target: str | None, reviewer: str, note: str) -> None:
-    """Post the decision; the recorder applies it, and the table shows it a moment later."""
-    settings = load(BoardSettings)
-    try:
-        decided = decide.decision(
-            subject_kind="label", label=label, model=frame.model(), decision=action, target=target,
-            reviewer=reviewer, note=note,
-        )  # fmt: skip
-        decide.post(decided, settings.collector_url, decide.read_key(settings.key_file))
-    except LearnbackError as error:
-        st.error("The decision was not taken.", icon=":material/block:")
-        field = f"{error.field}: " if isinstance(error, BadInputError) and error.field else ""
-        st.text(field + str(error))
-        return
-    st.session_state["told"] = f"Decision sent: {action}."
-    st.rerun()
+    if st.button("Send decision", type="primary", disabled=not ready, key="send-label") and sending.send(
+        subject_kind="label", label=label, model=frame.model(), decision=action or actions[0], target=target,
+        reviewer=reviewer, note=note,
+    ):  # fmt: skip
+        st.rerun()  # the recorder applies it, and the table shows it a moment later
 
 
 frame.show(show)

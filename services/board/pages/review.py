@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from services.board import activity, decide, frame, gate, reading, review_queue, words
-from services.board.settings import BoardSettings
-from shared.errors import BadInputError, LearnbackError
-from shared.settings import load
+from services.board import activity, frame, gate, reading, review_queue, sending, words
 
 KINDS: dict[str, review_queue.Kind] = {
     "Quarantined": "quarantined",
@@ -137,8 +134,7 @@ def form(item: review_queue.Item) -> None:
     if action == "relabel":
         target = _target(labels, item)
     note = st.text_input("Note", placeholder="Why, for whoever reads this later", key=f"note-{item.example_id}")
-    st.session_state.setdefault("reviewer", load(BoardSettings).reviewer or "")
-    reviewer = st.text_input("Reviewer", placeholder="your-name", key="reviewer")
+    reviewer = sending.reviewer()
     ready = bool(reviewer) and (action != "relabel" or bool(target)) and (action != "accept" or bool(item.target))
     if st.button("Send decision", type="primary", disabled=not ready, key=f"send-{item.example_id}"):
         send(item, action or "", target, reviewer, note)
@@ -158,20 +154,11 @@ def _target(labels: list[str], item: review_queue.Item) -> str | None:
 
 def send(item: review_queue.Item, action: str, target: str | None, reviewer: str, note: str) -> None:
     """Post the decision; the item is out of the list at once, and the recorder takes it out for everyone."""
-    settings = load(BoardSettings)
-    try:
-        decided = decide.decision(
-            subject=item.example_id, model=frame.model(), decision=action, target=target, reviewer=reviewer, note=note
-        )
-        decide.post(decided, settings.collector_url, decide.read_key(settings.key_file))
-    except LearnbackError as error:
-        st.error("The decision was not taken.", icon=":material/block:")
-        field = f"{error.field}: " if isinstance(error, BadInputError) and error.field else ""
-        st.text(field + str(error))
-        return
-    st.session_state["sent"][item.example_id] = action
-    st.session_state["told"] = f"Decision sent: {action}."
-    st.rerun()
+    if sending.send(
+        subject=item.example_id, model=frame.model(), decision=action, target=target, reviewer=reviewer, note=note
+    ):
+        st.session_state["sent"][item.example_id] = action
+        st.rerun()
 
 
 frame.show(show)
