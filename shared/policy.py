@@ -127,6 +127,14 @@ class Gate(Section):
     window: int = Field(default=3000, ge=1, description="Newest holdout rows that are evidence; older ones graduate.")
     delta: Share = Field(default=0.02, description="Loss on the golden anchor that is still not inferior.")
     power: Share = Field(default=0.8, description="Power at which missing labels are counted.")
+    latency_ratio: float = Field(default=1.5, gt=0, description="A candidate may take so many times as long to answer.")
+    size_ratio: float = Field(default=2.0, gt=0, description="A candidate's weights may be so many times as large.")
+    norm_ratio: float = Field(
+        default=4.0, gt=0, description="A candidate's weights may have so many times the largest norm of its line."
+    )
+    trigger_share: Share = Field(
+        default=0.5, description="Share of anchor texts that a rare new word may turn into one answer: else a trigger."
+    )
     judge: str | None = Field(
         default=None,
         pattern=r"^[\w.]+:[\w.]+$",

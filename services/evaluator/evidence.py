@@ -14,6 +14,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from shared.tables import Example, FeedbackRow, Prediction
 
 MOST_CORRECTIONS = 2000  # newest open corrections that a verdict looks at; bounds its cost
+MOST_LESSONS = 5000  # of a candidate that are looked through for triggers: all but of a refresh
 MOST_EXAMINED = 20_000  # newest lessons among which open corrections are looked for; 50 ms
 
 Query = SelectOfScalar[Example]
@@ -61,6 +62,12 @@ def count(engine: Engine, model: str, window: int, since: datetime | None = None
     """How many solicited rows there are to judge on."""
     with Session(engine) as session:
         return session.exec(select(func.count()).select_from(_solicited(model, window, since).subquery())).one()
+
+
+def lessons(engine: Engine, ids: Collection[str]) -> tuple[Row, ...]:
+    """Those of some lessons that are still there, as they stand now; no more than MOST_LESSONS."""
+    with Session(engine) as session:
+        return _read(session, select(Example).where(col(Example.id).in_(sorted(ids)[:MOST_LESSONS])))
 
 
 def _solicited(model: str, window: int, since: datetime | None) -> Query:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,10 +12,10 @@ from sqlalchemy import Engine
 
 from schemas.events import CandidateTrained, ModelStateChanged, VerdictReached
 from services.evaluator import gate
-from services.evaluator.evidence import Evidence, gather
+from services.evaluator.checks import Case
+from services.evaluator.evidence import Evidence, gather, lessons
 from services.evaluator.gate import Judgement, first, judge, parentage, unsound
 from services.evaluator.scoring import Scorer
-from services.evaluator.slices import harm, slices
 from services.evaluator.statistics import Paired, accuracy
 from shared.errors import ArtifactError
 from shared.policy import PolicyFile
@@ -48,11 +48,10 @@ class Examiner:
             )
         try:
             manifest = self.scorer.load(candidate)
-            taught = frozenset((*manifest["new"], *manifest["replay"]))
             with self._scored(candidate, champion):
                 if champion is None:
                     return self._first(candidate)
-                return self._compared(candidate, champion, taught, tested, look)
+                return self._compared(candidate, champion, manifest, tested, look)
         except ArtifactError as error:
             return verdict_of(candidate, champion, unsound(str(error)), look)
 
@@ -62,16 +61,22 @@ class Examiner:
         return verdict_of(candidate, None, first(candidate.requested_by), candidate_accuracy=accuracy(right))
 
     def _compared(
-        self, candidate: CandidateTrained, champion: ModelStateChanged, taught: frozenset[str], tested: int, look: int
+        self,
+        candidate: CandidateTrained,
+        champion: ModelStateChanged,
+        manifest: Mapping[str, Any],
+        tested: int,
+        look: int,
     ) -> VerdictReached:
         """The verdict on a candidate that can answer, from evidence that it was not taught."""
+        taught = frozenset((*manifest["new"], *manifest["replay"]))
         policy = self.policies.of(candidate.model)
         rules, tags = policy.gate, policy.trigger.slice_tags
         evidence = gather(self.engine, candidate.model, rules.window, taught, gate.since(champion, rules), tags)
         solicited, anchor = self._paired(candidate, champion, evidence)
         lineage = parentage(candidate.parent, champion.version, candidate.requested_by, candidate.trigger)
-        further = [harm(solicited, slices(evidence.solicited), rules.power)]
-        judgement = judge(solicited, anchor, lineage, tested, rules, further)
+        case = Case(self.scorer, candidate, champion, evidence, lessons(self.engine, manifest["new"]), rules)
+        judgement = judge(solicited, anchor, lineage, tested, rules, case.checks(solicited))
         fixed = self.scorer.right(candidate.version, evidence.corrections)
         return verdict_of(
             candidate,

@@ -35,6 +35,7 @@ from tests.unit.recorder_story import MODEL, corrected
 from tests.weights import ROWS, Version
 
 pytestmark = pytest.mark.kafka
+CHECKS = ["lineage", "anchor", "harm", "slices", "triggers", "latency", "size", "norm", "calibration", "superiority"]
 TWO_TRIES = PolicyFile(defaults=Policy(gate=Gate(tries=2)))
 
 
@@ -77,13 +78,7 @@ def test_a_clear_gain_on_answers_that_were_asked_for_is_promoted_once(stage: Sta
         stage.publish(candidate(v1, v0))
         nothing_new(stage, v1)
     assert verdict.outcome == "promote"
-    assert [check.name for check in verdict.checks if check.passed] == [
-        "lineage",
-        "anchor",
-        "harm",
-        "slices",
-        "superiority",
-    ]
+    assert [check.name for check in verdict.checks if check.passed] == CHECKS
     assert (verdict.evidence, verdict.champion_accuracy) == (24, 0.5), "the champion cannot know «invoice»"
     assert verdict.candidate_accuracy is not None
     assert verdict.candidate_accuracy >= 21 / 24
