@@ -80,15 +80,17 @@ def add(
 
 @models.command(name="list")
 def list_() -> None:
-    """Show which version each model serves."""
-    states = read_states(Bus.of(load(Platform)))
+    """Show which version each model serves, and which is on trial."""
+    known = read_states(Bus.of(load(Platform)))
+    states = {place: state for place, state in known.items() if state.alias == "champion" or state.share}
     if not states:
         click.echo("No model yet. Add one: learnback models add --help")
         return
     table = Table("model", "alias", "version", "task", "base", "since", "reason")
     for _, state in sorted(states.items()):
         since = state.occurred_at.strftime("%Y-%m-%d %H:%M:%S")
-        table.add_row(state.model, state.alias, state.version, state.task, state.base, since, state.reason)
+        alias = f"{state.alias} ({state.share:.0%})" if state.share else state.alias
+        table.add_row(state.model, alias, state.version, state.task, state.base, since, state.reason)
     Console().print(table)
 
 

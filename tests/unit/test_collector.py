@@ -76,6 +76,17 @@ def test_a_review_is_the_keys_unless_it_names_a_reviewer(desk: Desk) -> None:
     assert (first.reviewer, second.reviewer, second.target) == ("office", "eve", "refund")
 
 
+def test_a_version_is_promoted_rolled_back_held_and_released_by_a_reviewer_of_a_key(desk: Desk) -> None:
+    version = {"subject_kind": "version", "subject": "v1", "model": "m", "reviewer": "eve", "note": "a customer called"}
+    for decision in ("promote", "rollback", "hold", "release"):
+        assert desk.post("/v1/reviews", {**version, "decision": decision}).status_code == 202
+    told = [event for event in desk.log.events if isinstance(event, ReviewDecided)]
+    assert [event.decision for event in told] == ["promote", "rollback", "hold", "release"]
+    assert {(event.subject, event.reviewer, event.app, event.note) for event in told} == {
+        ("v1", "eve", "office", "a customer called")
+    }
+
+
 def test_a_label_is_decided_on_by_its_name(desk: Desk) -> None:
     label = {"subject_kind": "label", "label": "money back", "model": "m"}
     for ruling in ({"decision": "merge", "target": " refund "}, {"decision": "retire"}, {"decision": "restore"}):
@@ -98,6 +109,7 @@ def test_a_label_is_decided_on_by_its_name(desk: Desk) -> None:
         ({"decision": "retire", "label": "a", "target": "b"}, "wrong_target", "target"),
         ({"subject_kind": "example", "subject": "e1", "decision": "accept", "label": "a"}, "wrong_label", "label"),
         ({"subject_kind": "version", "subject": "v1", "decision": "retire"}, "wrong_decision", "decision"),
+        ({"subject_kind": "example", "subject": "e1", "decision": "release"}, "wrong_decision", "decision"),
     ],
 )
 def test_a_decision_on_a_label_that_says_nothing_is_refused(
