@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from bench.gate import chances, equal, shown
+from bench.gate import canary, chances, equal, shown
 from bench.report import Figure, Tell
 from cli.progress import LiveBar
 
@@ -21,17 +21,18 @@ Advance = Callable[[], None]
 
 @dataclass(frozen=True)
 class Size:
-    """How much is drawn: sequences of so many equal candidates, single ones that are better or worse, and stories."""
+    """How much is drawn: sequences of so many equal candidates, single ones better or worse, canaries, stories."""
 
     sequences: int = 400
     candidates: int = 100
     better: int = 2000
     worse: int = 300
+    trials: int = 400
     stories: int = 400
 
 
 FULL, QUICK = Size(), Size(candidates=24, stories=30)  # of equal ones, 20 are tested in a reign
-WORLDS = (*equal.WORLDS, "better", "poisoned", "board")
+WORLDS = (*equal.WORLDS, "better", "poisoned", "canary", "board")
 
 
 def options(parser: ArgumentParser) -> None:
@@ -59,13 +60,15 @@ def figures_of(name: str, size: Size, seed: int, advance: Advance) -> list[Figur
             return chances.better(size.better, seed, advance)
         case "poisoned":
             return chances.worse(size.worse, seed, advance)
+        case "canary":
+            return canary.figures(size.trials, seed, advance)
         case "board":
             return shown.figures(size.stories, seed, advance)
     return equal.figures(equal.WORLDS[name], size.sequences, size.candidates, seed, advance)
 
 
 def _steps(name: str, size: Size) -> int:
-    known = {"better": 2 * size.better, "poisoned": size.worse, "board": size.stories}
+    known = {"better": 2 * size.better, "poisoned": size.worse, "canary": size.trials, "board": size.stories}
     return known.get(name, size.sequences)
 
 

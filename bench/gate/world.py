@@ -9,6 +9,7 @@ exactly one of two versions is right. Versions of equal accuracy are exchangeabl
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from math import sqrt
 
 import numpy as np
@@ -85,6 +86,7 @@ class World:
         return right
 
 
+@lru_cache
 def world(champion: float, candidate: float, discordance: float, bound: float = 0.0, rows_per_user: int = 1) -> World:
     """A world in which versions of these accuracies disagree so often; `bound` is a share of what is not difficulty.
 

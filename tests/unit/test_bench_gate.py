@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.gate import Size, chances, figures_of, shown
+from bench.gate import Size, canary, chances, figures_of, shown
 from bench.gate.equal import ACCURACY, MOST, REPORTED, WORLDS, run
 from bench.gate.gates import HIGHER, OURS, PAIRED, HigherWins, Product
 from bench.gate.rates import Count
@@ -90,6 +90,12 @@ def test_a_gain_is_found_and_a_loss_is_not_promoted() -> None:
     assert worse.holds
     assert worse.value == 0
     assert worse.peers[HIGHER] == pytest.approx(60, rel=0.1), "on what is reported a worse one wins"
+
+
+def test_a_worse_canary_is_stopped_and_an_equal_one_is_hardly_ever_called_worse() -> None:
+    [stopped] = canary.figures(40, SEED, lambda: None)
+    assert stopped.value >= 90
+    assert stopped.peers["equally good: called worse"] <= 25  # a tenth, and three standard errors
 
 
 def test_the_boards_accuracy_is_that_of_fresh_data() -> None:
