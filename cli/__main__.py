@@ -7,6 +7,7 @@ import sys
 import click
 from kafka.errors import KafkaError
 
+from cli.backtest import backtest
 from cli.dlq import dlq
 from cli.keys import keys
 from cli.models import models
@@ -20,6 +21,7 @@ def learnback() -> None:
     """Turn what users say about a model's answers into a better model."""
 
 
+learnback.add_command(backtest)
 learnback.add_command(digest)
 learnback.add_command(dlq)
 learnback.add_command(keys)

@@ -26,14 +26,14 @@ from shared.topics import TOPICS, Topic
 @click.option("--database", help="SQLAlchemy URL; the live database when not given.")
 def digest(database: str | None) -> None:
     """Print the digest of all that was recorded. Equal databases have equal digests."""
-    engine = _opened(database or load(Platform).database_url)
-    _must_be_there(engine)
+    engine = opened(database or load(Platform).database_url)
+    must_be_there(engine)
     try:
         if not inspect(engine).has_table(str(Consumed.__tablename__)):
             raise BadInputError("no_tables", "The recorder has made no tables in this database yet.")
         click.echo(digest_of(engine))
     except DBAPIError as error:
-        raise _away(error) from None
+        raise away(error) from None
     finally:
         engine.dispose()
 
@@ -44,7 +44,7 @@ def digest(database: str | None) -> None:
 def replay(into: str, from_topics: str | None) -> None:
     """Rebuild a database from the log. Reads up to where it ends now, prints the digest, and publishes nothing."""
     platform, console = load(Platform), Console(stderr=True)
-    engine = _opened(into, erases=True)
+    engine = opened(into, erases=True)
     started = time.monotonic()
     try:
         with LiveBar("replay", console, "reading the topics") as bar:
@@ -59,19 +59,20 @@ def replay(into: str, from_topics: str | None) -> None:
         console.print(f"{done:,} records in {time.monotonic() - started:.1f} s.", highlight=False)
         click.echo(digest_of(engine))
     except DBAPIError as error:
-        raise _away(error) from None
+        raise away(error) from None
     finally:
         engine.dispose()
 
 
-def _opened(url: str, erases: bool = False) -> Engine:
+def opened(url: str, erases: bool = False) -> Engine:
+    """A database by its URL, or an error in words."""
     try:
         return open_database(url, erases)
     except ArgumentError:
         raise BadInputError("wrong_url", "The database's address is no SQLAlchemy URL, as sqlite:///a.db.") from None
 
 
-def _must_be_there(engine: Engine) -> None:
+def must_be_there(engine: Engine) -> None:
     """SQLite makes a database of any path that is asked for, the mistyped one too."""
     path = engine.url.database
     if engine.dialect.name == "sqlite" and path and not path.startswith("file:") and not Path(path).is_file():
@@ -87,5 +88,6 @@ def _topics(names: str | None) -> tuple[Topic, ...]:
     return tuple(known[name] for name in names.split(","))
 
 
-def _away(error: DBAPIError) -> UnavailableError:
+def away(error: DBAPIError) -> UnavailableError:
+    """The error in words."""
     return UnavailableError(f"The database does not answer ({type(error.orig).__name__}). Is its URL right?")

@@ -54,7 +54,7 @@ def gather(
     """
     with Session(engine) as session:
         found = [row for row in _read(session, _solicited(model, window, since)) if row.id not in taught]
-        solicited = _tagged(session, found, tags) if tags else found
+        solicited = tagged(session, found, tags) if tags else found
         return Evidence(tuple(solicited), _read(session, _anchor(model)), _read(session, _corrections(model)))
 
 
@@ -94,7 +94,7 @@ def _corrections(model: str) -> Query:
     return still_open.order_by(col(one.first_at).desc()).limit(MOST_CORRECTIONS)
 
 
-def _tagged(session: Session, rows: list[Row], tags: Collection[str]) -> list[Row]:
+def tagged(session: Session, rows: list[Row], tags: Collection[str]) -> list[Row]:
     """The rows with the wanted tags of a prediction that was answered; the first by id where there were several."""
     of_rows = col(FeedbackRow.example_id).in_([row.id for row in rows])
     query = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,11 +26,12 @@ HALF_RIGHT = 0.5  # of a graded answer: a correction that scores higher counts a
 
 @dataclass(frozen=True)
 class Examiner:
-    """What it takes to look at a candidate."""
+    """What it takes to look at a candidate; a backtest gathers evidence of another time."""
 
     engine: Engine
     scorer: Scorer
     policies: PolicyFile
+    gather: Callable[..., Evidence] = gather
 
     def examine(
         self, candidate: CandidateTrained, champion: ModelStateChanged | None, tested: int, look: int = 1
@@ -72,7 +73,7 @@ class Examiner:
         taught = frozenset((*manifest["new"], *manifest["replay"]))
         policy = self.policies.of(candidate.model)
         rules, tags = policy.gate, policy.trigger.slice_tags
-        evidence = gather(self.engine, candidate.model, rules.window, taught, gate.since(champion, rules), tags)
+        evidence = self.gather(self.engine, candidate.model, rules.window, taught, gate.since(champion, rules), tags)
         solicited, anchor = self._paired(candidate, champion, evidence)
         lineage = parentage(candidate.parent, champion.version, candidate.requested_by, candidate.trigger)
         case = Case(self.scorer, candidate, champion, evidence, lessons(self.engine, manifest["new"]), rules)

@@ -94,8 +94,8 @@ def test_a_gain_is_found_and_a_loss_is_not_promoted() -> None:
 
 def test_a_worse_canary_is_stopped_and_an_equal_one_is_hardly_ever_called_worse() -> None:
     [stopped] = canary.figures(40, SEED, lambda: None)
-    assert stopped.value >= 90
-    assert stopped.peers["equally good: called worse"] <= 25  # a tenth, and three standard errors
+    assert stopped.holds
+    assert (stopped.peers["equally good: called worse"] or 0) <= 25  # a tenth, and three standard errors
 
 
 def test_the_boards_accuracy_is_that_of_fresh_data() -> None:
