@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, Select, select
 from sqlmodel import Session, col
 
 from shared.label_schema import EVERY_LABEL, schemas
@@ -35,20 +35,7 @@ def read_answers(engine: Engine, model: str, versions: Sequence[str], since: dat
     A later word on the same prediction is not heard, so that what was counted once stays as it is. Targets are read
     through the model's labels as they stand now.
     """
-    said = (
-        select(
-            col(Prediction.prediction_id), col(Prediction.version), col(Prediction.input), col(FeedbackRow.wrong),
-            col(FeedbackRow.target), col(Prediction.user_key), col(Prediction.occurred_at),
-        )
-        .join(Prediction, col(Prediction.prediction_id) == col(FeedbackRow.prediction_id))
-        .where(
-            col(FeedbackRow.model) == model, col(FeedbackRow.occurred_at) >= since,
-            col(FeedbackRow.solicited).is_(True), col(FeedbackRow.wrong).is_not(None),
-            col(FeedbackRow.version).in_(list(versions)), col(Prediction.occurred_at) >= since,
-        )
-        .order_by(col(FeedbackRow.occurred_at), col(FeedbackRow.event_id))
-        .limit(most)
-    )  # fmt: skip
+    said = statement(model, versions, since, most)
     with Session(engine) as session:
         labels = schemas(session, [model]).get(model, EVERY_LABEL)
         first: dict[str, Answer] = {}
@@ -56,3 +43,31 @@ def read_answers(engine: Engine, model: str, versions: Sequence[str], since: dat
             standing = None if target is None else labels.standing(target)
             first.setdefault(prediction, Answer(prediction, version, text, not wrong, standing, user, at))
     return tuple(first.values())
+
+
+def statement(
+    model: str, versions: Sequence[str], since: datetime, most: int
+) -> Select[str, str, str, bool | None, str | None, str | None, datetime]:
+    """What is asked of SQL: an index of solicited feedback serves it, however much was volunteered meanwhile."""
+    return (
+        select(
+            col(Prediction.prediction_id),
+            col(Prediction.version),
+            col(Prediction.input),
+            col(FeedbackRow.wrong),
+            col(FeedbackRow.target),
+            col(Prediction.user_key),
+            col(Prediction.occurred_at),
+        )
+        .join(Prediction, col(Prediction.prediction_id) == col(FeedbackRow.prediction_id))
+        .where(
+            col(FeedbackRow.model) == model,
+            col(FeedbackRow.occurred_at) >= since,
+            col(FeedbackRow.solicited).is_(True),
+            col(FeedbackRow.wrong).is_not(None),
+            col(FeedbackRow.version).in_(list(versions)),
+            col(Prediction.occurred_at) >= since,
+        )
+        .order_by(col(FeedbackRow.occurred_at), col(FeedbackRow.event_id))
+        .limit(most)
+    )

@@ -70,6 +70,13 @@ class FeedbackRow(SQLModel, table=True):
             sqlite_where=text("model IS NULL"),
             postgresql_where=text("model IS NULL"),
         ),
+        Index(  # who asks for what was solicited must not read all that was volunteered
+            "feedback_solicited",
+            "model",
+            "occurred_at",
+            sqlite_where=text("solicited IS 1"),
+            postgresql_where=text("solicited IS true"),
+        ),
         where_known("feedback_by_agreement", "agrees", "user_key", "model", "occurred_at", "agrees"),
         where_known("feedback_by_agreed_example", "agrees", "example_id"),
     )

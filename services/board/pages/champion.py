@@ -57,13 +57,14 @@ def reign(title: str, one: Reign) -> None:
     """One alias."""
     st.subheader(f"{title}: {one.name}")
     for column, name, value in zip(
-        st.columns(4),
-        ("Since", "Users", "Decided by", "Served accuracy"),
-        (frame.clock(one.since), words.percent(one.share, 0), one.decided_by, words.accuracy(one.accuracy)),
+        st.columns(3),
+        ("Since", "Users", "Decided by"),
+        (frame.clock(one.since), words.percent(one.share, 0), one.decided_by),
         strict=True,
     ):
         with column:
             frame.fact(name, value)
+    frame.fact("Served accuracy", words.accuracy(one.accuracy))
     st.text(one.reason)
 
 
