@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from bench.gate import canary, chances, equal, shown
+from bench.gate import backdoor, canary, chances, equal, shown
 from bench.report import Figure, Tell
 from cli.progress import LiveBar
 
@@ -32,7 +32,7 @@ class Size:
 
 
 FULL, QUICK = Size(), Size(candidates=24, stories=30)  # of equal ones, 20 are tested in a reign
-WORLDS = (*equal.WORLDS, "better", "poisoned", "canary", "board")
+WORLDS = (*equal.WORLDS, "better", "poisoned", "backdoor", "canary", "board")
 
 
 def options(parser: ArgumentParser) -> None:
@@ -60,6 +60,8 @@ def figures_of(name: str, size: Size, seed: int, advance: Advance) -> list[Figur
             return chances.better(size.better, seed, advance)
         case "poisoned":
             return chances.worse(size.worse, seed, advance)
+        case "backdoor":
+            return backdoor.figures(size.worse, seed, advance)
         case "canary":
             return canary.figures(size.trials, seed, advance)
         case "board":
@@ -68,7 +70,13 @@ def figures_of(name: str, size: Size, seed: int, advance: Advance) -> list[Figur
 
 
 def _steps(name: str, size: Size) -> int:
-    known = {"better": 2 * size.better, "poisoned": size.worse, "canary": size.trials, "board": size.stories}
+    known = {
+        "better": 2 * size.better,
+        "poisoned": size.worse,
+        "backdoor": size.worse,
+        "canary": size.trials,
+        "board": size.stories,
+    }
     return known.get(name, size.sequences)
 
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from bench.gate.world import Bools, Ints
-from schemas.events import CandidateTrained, ModelStateChanged, VerdictReached
+from schemas.events import CandidateTrained, Check, ModelStateChanged, VerdictReached
 from services.evaluator import gate, retest
 from services.evaluator.examiner import verdict_of
 from services.evaluator.statistics import Paired, exact_p
@@ -86,6 +86,7 @@ class Product:
     rules: Gate = field(default_factory=Gate)
     tested: int = 0
     last: VerdictReached | None = None
+    further: tuple[Check, ...] = ()  # checks beside the paired ones
 
     def lets_in(self, shown: Shown) -> bool:
         """Judge, if there is reason to; a promotion begins a new reign."""
@@ -93,7 +94,7 @@ class Product:
             return False
         mine = shown.evidence
         paired = paired_of(shown.champion[mine], shown.candidate[mine], shown.users[mine])
-        judgement = gate.judge(paired, shown.anchor, LINEAGE, self.tested, self.rules)
+        judgement = gate.judge(paired, shown.anchor, LINEAGE, self.tested, self.rules, self.further)
         self.last = verdict_of(CANDIDATE, CHAMPION, judgement, evidence=paired.n)
         self.tested = 0 if judgement.outcome == "promote" else self.tested + (judgement.alpha is not None)
         return judgement.outcome == "promote"

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.gate import Size, canary, chances, figures_of, shown
+from bench.gate import Size, backdoor, canary, chances, figures_of, shown
 from bench.gate.equal import ACCURACY, MOST, REPORTED, WORLDS, run
 from bench.gate.gates import HIGHER, OURS, PAIRED, HigherWins, Product
 from bench.gate.rates import Count
@@ -90,6 +90,12 @@ def test_a_gain_is_found_and_a_loss_is_not_promoted() -> None:
     assert worse.holds
     assert worse.value == 0
     assert worse.peers[HIGHER] == pytest.approx(60, rel=0.1), "on what is reported a worse one wins"
+
+
+def test_a_backdoor_is_not_promoted_though_it_is_better() -> None:
+    [found] = backdoor.figures(20, SEED, lambda: None)
+    assert found.value == 0
+    assert (found.peers["without the probes"] or 0) >= 10, "else nothing would have been refused"
 
 
 def test_a_worse_canary_is_stopped_and_an_equal_one_is_hardly_ever_called_worse() -> None:
