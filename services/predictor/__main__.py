@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from services.predictor.app import Desk, create_app
+from services.predictor.app import create_app
 from services.predictor.batching import Batcher, Limits
+from services.predictor.desk import Desk
 from services.predictor.follow import states
 from services.predictor.serving import Serving
 from services.predictor.settings import PredictorSettings
+from services.predictor.talking import Talker
 from shared.artifacts import ArtifactStore
 from shared.audit import audited
 from shared.errors import FatalError
@@ -33,9 +35,11 @@ def main() -> None:
     stand_by("predictor", loading.load)
     bus = Bus.of(platform)
     serving = Serving(ArtifactStore(platform.artifacts_url), settings.threads)
+    batcher = Batcher(serving, Limits(settings.max_batch, settings.max_batch_ms / 1000, settings.max_queue))
     desk = Desk(
         serving=serving,
-        batcher=Batcher(serving, Limits(settings.max_batch, settings.max_batch_ms / 1000, settings.max_queue)),
+        batcher=batcher,
+        talker=Talker(serving, batcher, settings.max_queue),
         log=audited(KafkaLog(bus, "predictor")),
         keyring=keyring,
         policies=policies,

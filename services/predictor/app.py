@@ -4,127 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import partial
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from fastapi import Depends, FastAPI, Request
-from prometheus_client import Histogram
+from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 
-from schemas.events import ModelStateChanged, PredictionServed
-from services.predictor.batching import Batcher
-from services.predictor.requests import PREDICT, PredictAnswer, PredictBody, ServedModel
-from services.predictor.serving import Answer, Question, Serving
-from shared.envelope import sealed
-from shared.errors import UnavailableError
+from schemas.events import ModelStateChanged
+from services.predictor.chat import CHAT, ChatBody, Conversation, refusal
+from services.predictor.desk import Asked, Desk
+from services.predictor.requests import PREDICT, PredictAnswer, ServedModel
+from shared.errors import LearnbackError
 from shared.http.body import read_json
 from shared.http.documentation import REFUSALS, document, takes
 from shared.http.express import Express
 from shared.http.keys import bearer
 from shared.http.probes import probes
-from shared.http.problems import refusals
+from shared.http.problems import problem_of, refusals
 from shared.http.validation import validate
-from shared.identity import ApiKey, Keyring, user_key
-from shared.ids import new_id
-from shared.log import Log
-from shared.policy import PolicyFile
+from shared.identity import ApiKey
 
-PREDICT_SECONDS = Histogram("learnback_predict_seconds", "From the body to the durable prediction", ["model"])
 DESCRIPTION = "Answers of each model's champion, or canary. An answer comes from exactly one version and says which."
 
+EVENT_STREAM, JSON = "text/event-stream", "application/json"
 ANSWERS = REFUSALS | {404: {**REFUSALS[422], "description": "No model of that name serves here."}}
-
-News = Callable[[], AsyncGenerator[list[ModelStateChanged], None]]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A request, and what was settled of it before its answer."""
-
-    body: PredictBody
-    prediction_id: str
-    app: str
-    user: str | None
-    solicit: bool
-    solicit_rate: float
-
-
-@dataclass
-class Desk:
-    """What the route works with; the fields are the test seams."""
-
-    serving: Serving
-    batcher: Batcher
-    log: Log
-    keyring: Keyring
-    policies: PolicyFile
-    news: News
-    chance: random.Random = field(default_factory=random.SystemRandom)
-    followed: bool = False
-
-    @property
-    def ready(self) -> bool:
-        """Whether predictions can be logged and all models are as the topic says."""
-        return self.log.ready and self.followed
-
-    async def predict(self, body: PredictBody, key: ApiKey) -> PredictAnswer:
-        """Answer, and return when the prediction is durable: feedback on it will find it.
-
-        Raises:
-            UnavailableError: the models are not known yet, too many inputs wait, or Kafka does not confirm.
-            UnknownModelError: the model has no champion.
-        """
-        if not self.followed:
-            raise UnavailableError("It is not known yet which models there are; try again.")
-        rules = self.policies.of(body.model).serving
-        solicit = self.chance.random() < rules.solicit_rate  # drawn before the answer is known
-        prediction_id = body.prediction_id or new_id()
-        user = None if body.user is None else user_key(self.keyring.secret, key.app, body.user)
-        question = Question(body.model, user or prediction_id, body.input, rules.top_k)
-        with PREDICT_SECONDS.labels(body.model if body.model in self.serving.champions else "unknown").time():
-            answer = await self.batcher.answer(question)
-            asked = Asked(body, prediction_id, key.app, user, solicit, rules.solicit_rate)
-            served = _served(asked, answer)
-            await self.log.append([sealed(served, self.log.instance)])
-        return PredictAnswer(
-            prediction_id=served.prediction_id,
-            model=answer.model,
-            version=answer.version,
-            output=answer.output,
-            scores=list(answer.scores),
-            solicit=solicit,
-        )
-
-    async def follow(self) -> None:
-        """Whenever a champion or canary changes: load it beside those that answer, and switch between two batches."""
-        async with contextlib.aclosing(self.news()) as news:
-            async for states in news:
-                for state in states:
-                    if ready := await self.batcher.beside(partial(self.serving.prepare, state)):
-                        await self.batcher.on_thread(partial(self.serving.switch, ready))
-                self.followed = True
-
-
-def _served(asked: Asked, answer: Answer) -> PredictionServed:
-    return PredictionServed(
-        event_id=new_id(),
-        occurred_at=datetime.now(UTC),
-        source="predictor",
-        prediction_id=asked.prediction_id,
-        model=answer.model,
-        version=answer.version,
-        input=asked.body.input,
-        output=answer.output,
-        scores=answer.scores,
-        solicit=asked.solicit,
-        solicit_rate=asked.solicit_rate,
-        app=asked.app,
-        user_key=asked.user,
-        tags=asked.body.tags,
-    )
 
 
 def create_app(desk: Desk) -> FastAPI:
@@ -133,7 +37,7 @@ def create_app(desk: Desk) -> FastAPI:
     @contextlib.asynccontextmanager
     async def prepare(_: FastAPI) -> AsyncIterator[None]:
         async with desk.log.running():
-            tasks = [asyncio.create_task(desk.batcher.run()), asyncio.create_task(desk.follow())]
+            tasks = [asyncio.create_task(run()) for run in (desk.batcher.run, desk.talker.run, desk.follow)]
             try:
                 yield
             finally:
@@ -150,15 +54,31 @@ def create_app(desk: Desk) -> FastAPI:
 
     async def post(request: Request) -> Response:
         key = ingest.of(request)
-        answer = await desk.predict(validate(PREDICT, await read_json(request)), key)
+        body = validate(PREDICT, await read_json(request))
+        if body.stream:
+            return StreamingResponse(_events(desk, desk.settle(body, key)), media_type=EVENT_STREAM)
+        answer = await desk.predict(body, key)
         return Response(answer.__pydantic_serializer__.to_json(answer), media_type="application/json")
 
     @app.post("/v1/predict", response_model=PredictAnswer, responses=ANSWERS, openapi_extra=takes(PREDICT))
     async def predict(request: Request, _: ApiKey = Depends(ingest)) -> Response:
-        """Answer one input."""
+        """Answer one input; with `stream`, as server-sent events while the answer is made."""
         return await post(request)
 
     app.fast("/v1/predict", post, refuse)
+
+    @app.post("/v1/chat/completions", responses=ANSWERS, openapi_extra=takes(CHAT))
+    async def chat(request: Request) -> Response:
+        """Answer in the shape of OpenAI's chat completions; refusals have its shape too."""
+        try:
+            key = ingest.of(request)
+            body = validate(CHAT, await read_json(request))
+            asked = desk.settle(body.asked(), key)
+            if body.stream:
+                return StreamingResponse(_chunks(desk, asked, body), media_type=EVENT_STREAM)
+            return Response(Conversation(body).whole(await desk.predict(asked.body, key)), media_type=JSON)
+        except LearnbackError as error:
+            return refusal(problem_of(error))
 
     @app.get("/v1/models", responses=REFUSALS)
     async def models(key: ApiKey = Depends(ingest)) -> list[ServedModel]:  # noqa: ARG001  (the key is the check)
@@ -170,3 +90,36 @@ def create_app(desk: Desk) -> FastAPI:
 
 def _told(state: ModelStateChanged, refused: str | None) -> ServedModel:
     return ServedModel(model=state.model, task=state.task, base=state.base, version=state.version, refused=refused)
+
+
+async def _events(desk: Desk, asked: Asked) -> AsyncGenerator[str, None]:
+    """An answer as server-sent events: `text` for each piece, then `answer` once it is durable, or `problem`."""
+    given = ""
+    try:
+        async with contextlib.aclosing(desk.stream(asked)) as telling:
+            async for told in telling:
+                text = told.answer.output
+                if len(text) > len(given):
+                    yield _event("text", {"text": text[len(given) :]})
+                given = text
+        yield _event("answer", (await desk.keep(asked, told)).model_dump())
+    except LearnbackError as error:
+        yield _event("problem", problem_of(error).model_dump())
+
+
+async def _chunks(desk: Desk, asked: Asked, body: ChatBody) -> AsyncGenerator[str, None]:
+    """The same in OpenAI's shape: the last chunk says why it ended, once the answer is durable."""
+    conversation = Conversation(body)
+    try:
+        async with contextlib.aclosing(desk.stream(asked)) as telling:
+            async for told in telling:
+                for chunk in conversation.pieces(asked.prediction_id, told.answer.output):
+                    yield f"data: {chunk}\n\n"
+        yield f"data: {conversation.end(await desk.keep(asked, told))}\n\n"
+        yield "data: [DONE]\n\n"
+    except LearnbackError as error:
+        yield f"data: {bytes(refusal(problem_of(error)).body).decode()}\n\n"
+
+
+def _event(name: str, told: dict[str, object]) -> str:
+    return f"event: {name}\ndata: {json.dumps(told, ensure_ascii=False)}\n\n"

@@ -22,9 +22,10 @@ from shared.crash import crash_point
 from shared.errors import LearnbackError, UnknownModelError
 from shared.lm import loading
 from shared.lm.task import Answer as TaskAnswer
-from shared.lm.task import Asked
+from shared.lm.task import Asked, Talking
 
 if TYPE_CHECKING:
+    from shared.lm.decoding import Decoding
     from shared.lm.task import Task
 
 Kind = tuple[str, str]  # a task and a base
@@ -46,6 +47,8 @@ class Question:
     subject: str
     input: str
     top_k: int = 1
+    max_tokens: int | None = None
+    stops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,15 @@ class Answer:
     version: str
     output: str
     scores: tuple[LabelScore, ...] = ()
+
+
+@dataclass(frozen=True)
+class Talk:
+    """An answer in the making, and the version that makes it."""
+
+    model: str
+    version: str
+    decoding: Decoding
 
 
 @dataclass(frozen=True)
@@ -149,6 +161,24 @@ class Serving:
                 found[row] = told if isinstance(told, Exception) else _answer(questions[row], one, told)
         return [found[row] for row in range(len(questions))]
 
+    def talks(self, model: str) -> bool:
+        """Whether a model's answers are texts, which can be told while they are made."""
+        state = self._champions.get(model)
+        return state is not None and isinstance(self._tasks[state.task, state.base], Talking)
+
+    def begin(self, question: Question) -> Talk:
+        """An answer in the making, by the version that answers now; it keeps that one to its end.
+
+        Raises:
+            UnknownModelError: the model has no champion.
+        """
+        state = self._state(question)
+        if state is None:
+            raise UnknownModelError(question.model)
+        task = self._tasks[state.task, state.base]
+        assert isinstance(task, Talking), "only those are begun"
+        return Talk(question.model, state.version, task.begin([_asked(state, question)]))
+
     def _state(self, question: Question) -> ModelStateChanged | None:
         """Who answers a question, in the moment in which it is answered."""
         on_trial = self.is_on_trial(question.model, question.subject)
@@ -180,7 +210,7 @@ def _is_over(state: ModelStateChanged) -> bool:
 
 def _asked(state: ModelStateChanged | None, question: Question) -> Asked:
     assert state, "rows without a state were told apart"
-    return Asked(state.version, question.input, question.top_k)
+    return Asked(state.version, question.input, question.top_k, question.max_tokens, question.stops)
 
 
 def _told(task: Task, asked: Sequence[Asked]) -> list[TaskAnswer | Exception]:

@@ -20,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from shared.errors import ArtifactError
 from shared.lm.bases import locate
-from shared.lm.lora import CONFIG, INNER, WEIGHTS, Carrier, Lora, configuration, finite
+from shared.lm.lora import CONFIG, INNER, WEIGHTS, Carrier, Lora, Part, configuration, finite
 from shared.lm.precision import bf16_pays, narrow
 
 Weights = dict[str, Tensor]
@@ -147,8 +147,8 @@ class Adapted:
     @contextmanager
     def active(self, adapter: str) -> Iterator[None]:
         """Compute with an adapter within the block; afterwards the same one as before does, and the same ones learn."""
-        if adapter in self._carrier.adapters:
-            with self._carrying([adapter]):
+        if (lora := self._carrier.adapters.get(adapter)) is not None:
+            with self._carrying([(lora, ())]):
                 yield
             return
         before = self._model.active_adapter
@@ -162,14 +162,14 @@ class Adapted:
                 parameter.requires_grad_(True)
 
     @contextmanager
-    def _carrying(self, adapters: Sequence[str], sizes: Sequence[int] = (), axis: int = 0) -> Iterator[None]:
+    def _carrying(self, parts: Sequence[Part]) -> Iterator[None]:
         """Compute with attached adapters and with none that learns. See `Carrier.carrying`."""
         if not isinstance(self._model, PeftModel):
-            with self._carrier.carrying(adapters, sizes, axis):
+            with self._carrier.carrying(parts):
                 yield
             return
         learning = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
-        with self._model.disable_adapter(), self._carrier.carrying(adapters, sizes, axis):
+        with self._model.disable_adapter(), self._carrier.carrying(parts):
             yield
         for parameter in self._model.parameters():  # peft lets the active one learn again
             parameter.requires_grad_(False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from itertools import takewhile
 from typing import Any, cast
 
@@ -16,7 +17,9 @@ from transformers import AutoModelForCausalLM, DynamicCache
 from shared.errors import ConfigError
 from shared.lm.adapters import Adapted
 from shared.lm.batches import by_length
+from shared.lm.decoding import Decoding, Limit
 from shared.lm.loading import chats
+from shared.lm.lora import Part
 from shared.lm.losses import IGNORED, sequence_log_probs
 
 MAX_PROMPT = 512  # tokens of an input: of a longer one the beginning is read, as the encoder does
@@ -142,6 +145,37 @@ class Causal(Adapted):
                 pad_token_id=self._end,
             )
         return said[:, width:]
+
+    def begin(self, texts: Sequence[str], adapters: Sequence[str], limits: Sequence[Limit]) -> Decoding:
+        """Answers in the making, each under an attached adapter of its own, which it keeps."""
+        return Decoding(self, texts, [self._carrier.adapters[name] for name in adapters], limits)
+
+    @property
+    def end(self) -> int:
+        """The token that ends a turn."""
+        return self._end
+
+    @property
+    def config(self) -> Any:
+        """What transformers knows of the model."""
+        return self._bare.config
+
+    def carried(self, parts: Sequence[Part]) -> AbstractContextManager[None]:
+        """Compute with attached adapters within the block. See `Carrier.carrying`."""
+        return self._carrying(parts)
+
+    def next_logits(self, ids: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
+        """Logits [rows, vocabulary] of what follows ids [rows, new], after what a cache holds; the mask is of both."""
+        places = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bf16):
+            hidden = self._bare.get_decoder()(
+                input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True
+            ).last_hidden_state
+            return cast(Tensor, self._bare.get_output_embeddings()(hidden[:, -1])).float()
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """What tokens mean together."""
+        return cast(str, self._tokenizer.decode(tokens, skip_special_tokens=True))
 
     @property
     def _bare(self) -> Any:

@@ -89,10 +89,11 @@ class Classification:
         versions = [one.version for one in asked]
         vectors = self.encoder.vectors(self.encoder.tokens([one.input for one in asked]), versions)
         found: dict[int, Answer | ArtifactError] = {}
-        for version in dict.fromkeys(versions):
-            rows = [row for row, one in enumerate(versions) if one == version]
-            wanted = [asked[row].top_k for row in rows]
-            found.update(zip(rows, _told(version, self._heads[version], vectors[rows], wanted), strict=True))
+        with self.encoder.on_one_core():
+            for version in dict.fromkeys(versions):
+                rows = [row for row, one in enumerate(versions) if one == version]
+                wanted = [asked[row].top_k for row in rows]
+                found.update(zip(rows, _told(version, self._heads[version], vectors[rows], wanted), strict=True))
         return [found[row] for row in range(len(asked))]
 
     def right(self, version: str, inputs: Sequence[str], targets: Sequence[str]) -> list[bool]:

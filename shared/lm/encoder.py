@@ -6,8 +6,12 @@ all six at 1.65 times the speed (docs/log.md), because the lower half needs no b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import cast
 
 import torch
@@ -19,6 +23,7 @@ from transformers import AutoModel
 from shared.lm import packing
 from shared.lm.adapters import Adapted
 from shared.lm.batches import by_length
+from shared.lm.lora import parts
 from shared.lm.packing import Packed
 from shared.lm.stack import Stack
 
@@ -26,6 +31,7 @@ MAX_TOKENS = 128  # MiniLM was trained on 128; longer inputs are cut, as sentenc
 EMBED_BATCH = 64  # on two cores throughput is flat from 32 to 128; 64 keeps a swap's wait short
 LEARNING = "eager"  # torch's fused attention takes half of a training step on the CPU: its backward pass is slow there
 PACKED = 256  # tokens of a packed row: the linear maps are full, and attention, which sees all, is still little
+FULL = 96  # tokens of a row from which on it pays to give another one to the next core
 ALIKE = 0.02  # how far two unit vectors of one text may be apart in bfloat16: 0.002 to 0.005 were seen
 PROBE = ("when is my flight", "no", "could you tell me how much money there is on my savings account")
 HALFWAY_BYTES = 2**30  # of what is kept of all texts of one increment
@@ -44,6 +50,8 @@ class Encoder(Adapted):
         """
         super().__init__(base, AutoModel)
         self._stack = _stack(self._model)
+        self._count = torch.get_num_threads()
+        self._cores = _one_each(self._count)
         self.packs = self._stays_the_same_when_packed()
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
@@ -85,22 +93,38 @@ class Encoder(Adapted):
     def vectors(self, tokens: Sequence[list[int]], adapters: Sequence[str]) -> Tensor:
         """Unit vectors [rows, width] of texts, each under an attached adapter of its own; they share forwards."""
         found = torch.empty(len(tokens), self.width)
-        with torch.inference_mode():
-            for texts in self._shared(tokens, adapters):
-                sizes = [len(tokens[text]) if self.packs else 1 for text in texts]
-                with self._carrying([adapters[text] for text in texts], sizes, axis=int(self.packs)):
-                    run = self._packed if self.packs else self.forward
-                    found[texts] = run([tokens[text] for text in texts])
+
+        def compute(texts: list[int]) -> None:
+            with torch.inference_mode():
+                found[texts] = self._together([tokens[text] for text in texts], [adapters[text] for text in texts])
+
+        shares = self._shares(tokens, adapters)
+        deque(self._cores.map(compute, shares) if self._cores else map(compute, shares), maxlen=0)
         return found
 
-    def _shared(self, tokens: Sequence[list[int]], adapters: Sequence[str]) -> Iterator[list[int]]:
+    @contextmanager
+    def on_one_core(self) -> Iterator[None]:
+        """Within the block this thread shares no product with others: what is small would wait for them."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def _shares(self, tokens: Sequence[list[int]], adapters: Sequence[str]) -> Iterable[list[int]]:
         """Which texts share a forward; those of one adapter are neighbours."""
-        if self.packs:
-            order = sorted(range(len(tokens)), key=lambda text: adapters[text])
-            yield from packing.rows([*map(len, tokens)], order, PACKED)
-            return
-        for texts in by_length(tokens, EMBED_BATCH):
-            yield sorted(texts, key=lambda text: adapters[text])
+        if not self.packs:
+            return (sorted(texts, key=lambda text: adapters[text]) for texts in by_length(tokens, EMBED_BATCH))
+        order = sorted(range(len(tokens)), key=lambda text: adapters[text])
+        of_one = math.ceil(sum(map(len, tokens)) / self._count)
+        return packing.rows([*map(len, tokens)], order, min(PACKED, max(FULL, of_one)))
+
+    def _together(self, tokens: list[list[int]], adapters: list[str]) -> Tensor:
+        """Unit vectors [rows, width] by one forward; neighbours under one adapter are computed together."""
+        sizes = [len(one) if self.packs else 1 for one in tokens]
+        with self._carrying(parts([self._carrier.adapters[name] for name in adapters], sizes, axis=int(self.packs))):
+            return self._packed(tokens) if self.packs else self.forward(tokens)
 
     def halfway(self, tokens: Sequence[list[int]], adapter: str) -> Inputs:
         """What enters the lowest layer that the adapter changes, [tokens, width] for each text: so far nothing learns.
@@ -154,6 +178,16 @@ class Encoder(Adapted):
                     return cast(Tensor, self._model(inputs_embeds=hidden, attention_mask=mask).last_hidden_state)
             ids = pad_sequence([torch.tensor(row) for row in inputs], batch_first=True)
             return cast(Tensor, self._model(input_ids=ids, attention_mask=mask).last_hidden_state)
+
+
+def _one_each(cores: int) -> ThreadPoolExecutor | None:
+    """A thread for each of several cores, which computes on that one alone.
+
+    Two rows side by side, each on one core, wait for nobody; two threads that share one product wait for each other.
+    """
+    if cores < 2:
+        return None
+    return ThreadPoolExecutor(cores, thread_name_prefix="core", initializer=partial(torch.set_num_threads, 1))
 
 
 def _stack(model: nn.Module) -> Stack | None:

@@ -22,7 +22,8 @@ from shared.errors import ArtifactError
 from shared.grading import same_output, tidy
 from shared.lm.adapters import Weights
 from shared.lm.batches import by_length
-from shared.lm.causal import Causal
+from shared.lm.causal import MAX_NEW, Causal
+from shared.lm.decoding import Decoding, Limit
 from shared.lm.losses import Likely, dpo_loss, kept_kl, likeliest, sequence_log_probs, sft_loss
 from shared.lm.opinions import SCORED, Opinions, log_probs
 from shared.lm.task import CANDIDATE, Answer, Asked, Example, Opinion
@@ -56,11 +57,17 @@ class Generation:
             return
         self.causal.attach(version, folder)
         self._versions.add(version)
-        with self.causal.active(version):
-            said = log_probs(self.causal, *_tokens(self.causal, PROBE, PROBE))
-        if not torch.isfinite(said).all():
+        try:
+            self._warm_up(version)
+        except FloatingPointError:
             self.drop(version)
-            raise ArtifactError(f"{version}: its answers are not finite.")
+            raise ArtifactError(f"{version}: its answers are not finite.") from None
+
+    def _warm_up(self, version: str) -> None:
+        """Say two tokens; a step changes nothing that another thread's steps look at."""
+        decoding = self.causal.begin(PROBE, [version] * len(PROBE), [Limit(2)] * len(PROBE))
+        while not decoding.is_over:
+            decoding.step()
 
     def drop(self, version: str) -> None:
         """Forget a version."""
@@ -79,6 +86,11 @@ class Generation:
             rows = [row for row, one in enumerate(asked) if one.version == version]
             found.update(zip(rows, self.answer(version, [asked[row].input for row in rows]), strict=True))
         return [found[row] for row in range(len(asked))]
+
+    def begin(self, asked: Sequence[Asked]) -> Decoding:
+        """Answers in the making, a token at a time. See `Talking.begin`."""
+        limits = [Limit(min(one.max_tokens or MAX_NEW, MAX_NEW), one.stops) for one in asked]
+        return self.causal.begin([one.input for one in asked], [one.version for one in asked], limits)
 
     def right(self, version: str, inputs: Sequence[str], targets: Sequence[str]) -> list[bool]:
         """Whether a version would say exactly each target, spelt as it is taught: see `shared.grading.tidy`.

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby, zip_longest
+from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ _TENSOR = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 Places = tuple[slice, ...]  # of a tensor [rows, tokens, width]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lora:
     """One adapter: for the name of each linear map that it changes, A [rank, in] and B·α/r [out, rank]."""
 
@@ -60,6 +60,9 @@ class Lora:
         )
 
 
+Part = tuple[Lora, Places]
+
+
 class Carrier:
     """The linear maps of one model, which add what adapters say. Each thread says for itself where which one does."""
 
@@ -74,14 +77,10 @@ class Carrier:
             one.register_forward_hook(partial(self._add, name))
 
     @contextmanager
-    def carrying(self, adapters: Sequence[str], sizes: Sequence[int] = (), axis: int = 0) -> Iterator[None]:
-        """Within the block the model computes with these adapters.
-
-        Along an axis of each batch [rows, tokens, width] the first has so many places as the first size says, and so
-        on; without sizes there is one adapter, and it has all of them.
-        """
+    def carrying(self, parts: Sequence[Part]) -> Iterator[None]:
+        """Within the block the model computes with these adapters, each in its own places."""
         before = getattr(self._now, "parts", ())
-        self._now.parts = [(self.adapters[name], places) for name, places in _parts(adapters, sizes, axis)]
+        self._now.parts = parts
         try:
             yield
         finally:
@@ -93,13 +92,17 @@ class Carrier:
                 out[places] += functional.linear(functional.linear(given[0][places], pair[0]), pair[1])
 
 
-def _parts(adapters: Sequence[str], sizes: Sequence[int], axis: int) -> Iterator[tuple[str, Places]]:
-    """Neighbours under one adapter are one part."""
-    start = 0
-    for name, entries in groupby(zip_longest(adapters, sizes), key=itemgetter(0)):
-        stop = start + sum(size or 0 for _, size in entries)
-        yield name, (*[slice(None)] * axis, slice(start, stop)) if sizes else ()
+def parts(loras: Sequence[Lora], sizes: Sequence[int], axis: int) -> list[Part]:
+    """Whose the places along an axis are: so many of the first as the first size says, and so on.
+
+    Neighbours under one adapter are one part.
+    """
+    found, start = [], 0
+    for lora, entries in groupby(zip(loras, sizes, strict=True), key=itemgetter(0)):
+        stop = start + sum(size for _, size in entries)
+        found.append((lora, (*[slice(None)] * axis, slice(start, stop))))
         start = stop
+    return found
 
 
 def configuration(folder: Path) -> dict[str, Any]:

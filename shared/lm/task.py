@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from schemas.events import LabelScore
 from shared.errors import ArtifactError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and services import it in th
     from torch import Tensor
 
     from shared.lm.adapters import Weights
+    from shared.lm.decoding import Decoding
 
 CANDIDATE = "candidate"  # the adapter in the making
 
@@ -34,11 +35,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class Asked:
-    """One input for one version, and how many labels to tell, where there are labels."""
+    """One input for one version; how many labels to tell, where there are labels, or when a text ends."""
 
     version: str
     input: str
     top_k: int = 1
+    max_tokens: int | None = None
+    stops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,3 +156,11 @@ class Task(Protocol):
         Raises:
             ArtifactError: the champion's files cannot be trusted.
         """
+
+
+@runtime_checkable
+class Talking(Protocol):
+    """A task whose answers are texts, which can be told while they are made."""
+
+    def begin(self, asked: Sequence[Asked]) -> Decoding:
+        """Answers in the making, a token at a time; each keeps the version with which it began."""

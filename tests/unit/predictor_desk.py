@@ -18,9 +18,11 @@ import httpx
 import pytest
 
 from schemas.events import ModelStateChanged, PredictionServed
-from services.predictor.app import Desk, create_app
+from services.predictor.app import create_app
 from services.predictor.batching import Batcher, Limits
+from services.predictor.desk import Desk
 from services.predictor.serving import Answer, Question, Serving
+from services.predictor.talking import Talker
 from shared.artifacts import ArtifactStore
 from shared.envelope import Sealed
 from shared.errors import ArtifactError, UnavailableError
@@ -195,7 +197,8 @@ async def predictor(
     keys = keyring.create("shop"), keyring.create("office", frozenset({"review"}))
     log, heard, chance = Memory(), News(), Draws(seed)
     batcher = Batcher(house.serving, Limits(32, BOUND_S, max_queue))
-    desk = Desk(house.serving, batcher, log, keyring, policies or PolicyFile(), heard, chance)
+    talker = Talker(house.serving, batcher, max_queue)
+    desk = Desk(house.serving, batcher, talker, log, keyring, policies or PolicyFile(), heard, chance)
     app = create_app(desk)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://p") as client:

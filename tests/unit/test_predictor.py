@@ -42,6 +42,7 @@ async def test_an_answer_is_on_the_log_as_it_was_given(running: Running, house: 
     assert (told["prediction_id"], told["model"], told["version"]) == ("mine-1", MODEL, house.first.id)
     assert told["output"] == told["scores"][0]["label"] == TRUTH[TEXT]
     [event] = running.log.events
+    assert told.pop("finish") == "stop"
     assert event.model_dump(mode="json", include=set(told)) == told
     assert (event.input, event.app, event.source, event.tags) == (TEXT, "shop", "predictor", {"lang": "en"})
     assert event.user_key == user_key(SECRET, "shop", "ann@example.org")
@@ -141,7 +142,7 @@ async def test_the_documentation_knows_bodies_answers_and_problems(running: Runn
     document = (await running.http.get("/openapi.json")).json()
     operation, components = document["paths"]["/v1/predict"]["post"], document["components"]["schemas"]
     assert set(operation["requestBody"]["content"]["application/json"]["schema"]["properties"]) == {
-        *("model", "input", "prediction_id", "user", "tags")
+        *("model", "input", "prediction_id", "user", "tags", "stream", "max_tokens", "stop")
     }
     for status in ("400", "401", "403", "404", "413", "415", "422", "503"):
         assert operation["responses"][status]["content"].keys() == {"application/problem+json"}

@@ -1,0 +1,160 @@
+"""What the routes work with: a body → what was drawn for it → an answer → a prediction on the log."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+
+from prometheus_client import Histogram
+
+from schemas.events import MAX_OUTPUT, ModelStateChanged, PredictionServed
+from services.predictor.batching import Batcher
+from services.predictor.requests import PredictAnswer, PredictBody
+from services.predictor.serving import Answer, Question, Serving
+from services.predictor.talking import Talker, Told
+from shared.envelope import sealed
+from shared.errors import UnavailableError, UnknownModelError
+from shared.identity import ApiKey, Keyring, user_key
+from shared.ids import new_id
+from shared.log import Log
+from shared.policy import PolicyFile
+
+NOTHING = " "  # what is recorded where a version says nothing: an output holds at least one character
+PREDICT_SECONDS = Histogram("learnback_predict_seconds", "From the body to the durable prediction", ["model"])
+News = Callable[[], AsyncGenerator[list[ModelStateChanged], None]]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request, and what was settled of it before its answer."""
+
+    body: PredictBody
+    question: Question
+    prediction_id: str
+    app: str
+    user: str | None
+    solicit: bool
+    solicit_rate: float
+
+
+@dataclass
+class Desk:
+    """What the route works with; the fields are the test seams."""
+
+    serving: Serving
+    batcher: Batcher
+    talker: Talker
+    log: Log
+    keyring: Keyring
+    policies: PolicyFile
+    news: News
+    chance: random.Random = field(default_factory=random.SystemRandom)
+    followed: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether predictions can be logged and all models are as the topic says."""
+        return self.log.ready and self.followed
+
+    async def predict(self, body: PredictBody, key: ApiKey) -> PredictAnswer:
+        """Answer, and return when the prediction is durable: feedback on it will find it.
+
+        Raises:
+            UnavailableError: the models are not known yet, too many inputs wait, or Kafka does not confirm.
+            UnknownModelError: the model has no champion.
+        """
+        asked = self.settle(body, key)
+        with self._timed(body.model):
+            return await self.keep(asked, await self._answer(asked))
+
+    async def stream(self, asked: Asked) -> AsyncGenerator[Told, None]:
+        """An answer while it is made. What is told last is not durable yet: `keep` it before saying that it is over.
+
+        Raises:
+            UnavailableError, UnknownModelError: as `predict`.
+        """
+        if not self.serving.talks(asked.body.model):
+            yield Told(await self.batcher.answer(asked.question), "stop")
+            return
+        async with contextlib.aclosing(self.talker.talk(asked.question)) as telling:
+            async for told in telling:
+                yield told
+
+    def settle(self, body: PredictBody, key: ApiKey) -> Asked:
+        """What is drawn and chosen before anybody knows the answer.
+
+        Raises:
+            UnavailableError: the models are not known yet.
+            UnknownModelError: the model has no champion.
+        """
+        if not self.followed:
+            raise UnavailableError("It is not known yet which models there are; try again.")
+        rules = self.policies.of(body.model).serving
+        solicit = self.chance.random() < rules.solicit_rate
+        if body.model not in self.serving.champions:
+            raise UnknownModelError(body.model)
+        prediction_id = body.prediction_id or new_id()
+        user = None if body.user is None else user_key(self.keyring.secret, key.app, body.user)
+        stops = tuple(body.stop)
+        question = Question(body.model, user or prediction_id, body.input, rules.top_k, body.max_tokens, stops)
+        return Asked(body, question, prediction_id, key.app, user, solicit, rules.solicit_rate)
+
+    async def keep(self, asked: Asked, told: Told) -> PredictAnswer:
+        """Make an answer durable; it can be given when this returns.
+
+        Raises:
+            UnavailableError: Kafka does not confirm.
+        """
+        answer = told.answer
+        served = _served(asked, answer)
+        await self.log.append([sealed(served, self.log.instance)])
+        return PredictAnswer(
+            prediction_id=served.prediction_id,
+            model=answer.model,
+            version=answer.version,
+            output=served.output,
+            scores=list(answer.scores),
+            solicit=asked.solicit,
+            finish=told.finish or "stop",
+        )
+
+    async def _answer(self, asked: Asked) -> Told:
+        """What is told at the end."""
+        if not self.serving.talks(asked.body.model):
+            return Told(await self.batcher.answer(asked.question), "stop")
+        return [told async for told in self.stream(asked)][-1]
+
+    def _timed(self, model: str) -> contextlib.AbstractContextManager[object]:
+        return PREDICT_SECONDS.labels(model if model in self.serving.champions else "unknown").time()
+
+    async def follow(self) -> None:
+        """Whenever a champion or canary changes: load it beside those that answer, and switch between two batches."""
+        async with contextlib.aclosing(self.news()) as news:
+            async for states in news:
+                for state in states:
+                    if ready := await self.batcher.beside(partial(self.serving.prepare, state)):
+                        await self.batcher.on_thread(partial(self.serving.switch, ready))
+                self.followed = True
+
+
+def _served(asked: Asked, answer: Answer) -> PredictionServed:
+    return PredictionServed(
+        event_id=new_id(),
+        occurred_at=datetime.now(UTC),
+        source="predictor",
+        prediction_id=asked.prediction_id,
+        model=answer.model,
+        version=answer.version,
+        input=asked.body.input,
+        output=answer.output[:MAX_OUTPUT] or NOTHING,
+        scores=answer.scores,
+        solicit=asked.solicit,
+        solicit_rate=asked.solicit_rate,
+        app=asked.app,
+        user_key=asked.user,
+        tags=asked.body.tags,
+    )
