@@ -7,7 +7,8 @@ its examples, at the length of the rows that are there.
 What an increment is given is no sample of what will be asked: new rows come as they come, a hundred of a new label
 beside ten replayed ones of an old one. So that this teaches nothing of how often a label is right, its loss sees each
 logit raised by the log of how many rows the label has there, and its answers do without (balanced softmax: Ren et al.
-2020, arXiv:2007.10740).
+2020, arXiv:2007.10740). A label with fewer rows than replay gives each counts as one with as many: raised against the
+labels that are known well, it would take of what they know (docs/log.md).
 """
 
 from __future__ import annotations
@@ -137,8 +138,16 @@ class ClassifierLearning:
         new = [row for row, one in enumerate(examples) if not one.replayed]
         gists = encoder.gists(self._inputs, CANDIDATE)
         self._weights[doubted(gists, self._targets, [one.voice for one in examples], new)] = 0.0
+        self._raised = self._raise(new) if known else torch.zeros(len(self.labels))
+
+    def _raise(self, new: Sequence[int]) -> Tensor:
+        """What is added to each label's logit in training: the log of its rows, at least of what replay gives one."""
         count = torch.zeros(len(self.labels)).index_add(0, self._targets, self._weights)
-        self._raised = count.clamp(min=1.0).log() if known else torch.zeros(len(self.labels))
+        replayed = torch.ones(len(self._targets), dtype=torch.bool)
+        replayed[list(new)] = False
+        some = self._targets[replayed]
+        usual = float(self._weights[replayed].sum()) / max(1, len(some.unique()))
+        return count.clamp(min=max(1.0, usual)).log()
 
     @property
     def lengths(self) -> list[int]:

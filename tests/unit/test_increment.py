@@ -174,6 +174,19 @@ def test_how_many_rows_of_a_label_come_with_an_increment_is_no_lesson(task: Clas
     assert losses(None) == pytest.approx([log(3)] * 3), "the first rows are all that is known of what will be asked"
 
 
+def test_a_label_of_which_little_is_known_is_not_raised_against_those_that_are_replayed(
+    task: Classification, champion: Version
+) -> None:
+    replay = [Example(text, label, replayed=True) for text, label in ROWS]
+    new = [Example(text, label) for text, label in INVOICES]
+    with task.learning(champion.folder, [*replay, *new], QUICK) as learning, learning.training():
+        state = learning.state()
+        learning.set_state(state | {name: 0 * state[name] for name in (HEAD_WEIGHT, HEAD_BIAS)})
+        losses = [learning.loss([row]).item() for row in range(len(replay) + len(new))]
+    assert len(replay) / len(champion.labels) > len(new)
+    assert losses == pytest.approx([log(4)] * len(losses))
+
+
 def test_a_lesson_counts_by_its_weight(task: Classification, champion: Version) -> None:
     disputed = ("it is about the thing", "refund")
     config = QUICK.model_copy(update={"max_epochs": 8})
