@@ -9,6 +9,7 @@ from kafka.errors import KafkaError
 
 from cli.backtest import backtest
 from cli.dlq import dlq
+from cli.export import export
 from cli.keys import keys
 from cli.models import models
 from cli.records import digest, replay
@@ -24,6 +25,7 @@ def learnback() -> None:
 learnback.add_command(backtest)
 learnback.add_command(digest)
 learnback.add_command(dlq)
+learnback.add_command(export)
 learnback.add_command(keys)
 learnback.add_command(models)
 learnback.add_command(replay)

@@ -145,8 +145,8 @@ class ClassifierLearning:
         count = torch.zeros(len(self.labels)).index_add(0, self._targets, self._weights)
         replayed = torch.ones(len(self._targets), dtype=torch.bool)
         replayed[list(new)] = False
-        some = self._targets[replayed]
-        usual = float(self._weights[replayed].sum()) / max(1, len(some.unique()))
+        labels = set(self._targets[replayed].tolist())
+        usual = float(self._weights[replayed].sum()) / max(1, len(labels))
         return count.clamp(min=max(1.0, usual)).log()
 
     @property
