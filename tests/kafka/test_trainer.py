@@ -12,20 +12,23 @@ from schemas.events import CandidateTrained, TrainingProgressed
 from services.trainer.candidate import folder_of
 from services.trainer.origins import Origins
 from shared.kafka import Bus
+from shared.policy import Policy, PolicyFile
 from shared.tables import DeadLetter, Example
 from shared.text import example_id, short_hash
 from shared.topics import TRAINING_REQUESTS
 from tests.kafka.stage import Stage, asked, card, staged, until
-from tests.kafka.trainers import ANCHORS, POLICIES, ask, first_version, reasons, serve, told, trainer
+from tests.kafka.trainers import ANCHORS, ask, first_version, reasons, serve, told, trainer
 from tests.unit.recorder_story import ANN, BOB, EVE, MODEL, NOON, corrected, crowned, decided, reviewed, trained
-from tests.weights import BASE, ROWS
+from tests.weights import BASE, QUICK, ROWS
 
 pytestmark = pytest.mark.kafka
+
+RULES = PolicyFile(defaults=Policy(training=QUICK.model_copy(update={"refresh_every": 4})))  # after drift: a quarter
 
 
 @pytest.fixture
 def stage(bus: Bus, tmp_path: Path) -> Iterator[Stage]:
-    with staged(bus, tmp_path, POLICIES) as here:
+    with staged(bus, tmp_path, RULES) as here:
         yield here
 
 
@@ -86,14 +89,19 @@ def test_drift_is_answered_by_a_version_made_anew_on_all_that_the_line_has_learn
         v0 = first_version(stage)
         serve(stage, v0)
         stage.database.record(*corrected("p", "reimburse me at once", "refund"))
-        ask(stage, asked("drift").model_copy(update={"trigger": "drift"}))
+        ask(stage, asked("more"))
         until(lambda: len(stage.of(CandidateTrained)) == 2)
-    anew = stage.of(CandidateTrained)[1]
+        v1 = stage.of(CandidateTrained)[1]
+        serve(stage, v1, v0.version, when=85)
+        stage.database.record(*corrected("q", "where has the box gone", "parcel", 90))
+        ask(stage, asked("drift").model_copy(update={"trigger": "drift"}))
+        until(lambda: len(stage.of(CandidateTrained)) == 3)
+    anew = stage.of(CandidateTrained)[2]
     _, manifest = stage.artifacts.get(folder_of(anew.version), anew.manifest_sha256)
-    assert (anew.trigger, anew.parent, manifest["refresh"]) == ("refresh", v0.version, True)
-    assert anew.lessons == (example_id(MODEL, "reimburse me at once"),)
-    assert set(manifest["replay"]) == set(v0.lessons)
-    assert (anew.labels, anew.step_size) == (v0.labels, None), "there is nothing that it moved from"
+    assert (anew.trigger, anew.parent, manifest["refresh"]) == ("refresh", v1.version, True)
+    assert anew.lessons == (example_id(MODEL, "where has the box gone"),)
+    assert set(manifest["replay"]) == {*v0.lessons, *v1.lessons}
+    assert (anew.labels, anew.step_size) == (v1.labels, None), "there is nothing that it moved from"
 
 
 def test_a_version_knows_no_label_that_a_reviewer_merged_or_retired(stage: Stage) -> None:

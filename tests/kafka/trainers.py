@@ -128,9 +128,9 @@ def first_version(stage: Stage) -> CandidateTrained:
     return version
 
 
-def serve(stage: Stage, version: CandidateTrained) -> None:
+def serve(stage: Stage, version: CandidateTrained, previous: str | None = None, when: float = 70) -> None:
     """Make a version champion, in SQL and on the bus."""
     files = {"base": BASE, "manifest_sha256": version.manifest_sha256}
-    state: Event = crowned(version.version).model_copy(update=files)
+    state: Event = crowned(version.version, previous, when).model_copy(update=files)
     stage.database.record(version, state)
     stage.publish(state)
