@@ -58,7 +58,7 @@ def create_app(desk: Desk) -> FastAPI:
         if body.stream:
             return StreamingResponse(_events(desk, desk.settle(body, key)), media_type=EVENT_STREAM)
         answer = await desk.predict(body, key)
-        return Response(answer.__pydantic_serializer__.to_json(answer), media_type="application/json")
+        return Response(answer.__pydantic_serializer__.to_json(answer), media_type=JSON)
 
     @app.post("/v1/predict", response_model=PredictAnswer, responses=ANSWERS, openapi_extra=takes(PREDICT))
     async def predict(request: Request, _: ApiKey = Depends(ingest)) -> Response:

@@ -24,8 +24,8 @@ from shared.lm.bases import locate
 from shared.lm.lora import WEIGHTS, configuration, finite
 
 HEAD = ("head.safetensors", "labels.json")
-KIND = {"classification": ("AutoModel", "FEATURE_EXTRACTION"), "generation": ("AutoModelForCausalLM", "CAUSAL_LM")}
-ARCHITECTURE: dict[str, Any] = {"AutoModel": AutoModel, "AutoModelForCausalLM": AutoModelForCausalLM}
+ARCHITECTURE: dict[Task, Any] = {"classification": AutoModel, "generation": AutoModelForCausalLM}
+TASK_TYPE: dict[Task, str] = {"classification": "FEATURE_EXTRACTION", "generation": "CAUSAL_LM"}  # as peft names it
 
 
 class Order(BaseModel):
@@ -72,7 +72,7 @@ def _adapter(order: Order, files: Path, folder: Path) -> Path:
         lora_alpha=fields["lora_alpha"],
         target_modules=fields["target_modules"],
         base_model_name_or_path=order.base,
-        task_type=KIND[order.task][1],
+        task_type=TASK_TYPE[order.task],
         inference_mode=True,
     )
     config.save_pretrained(str(folder))
@@ -82,14 +82,14 @@ def _adapter(order: Order, files: Path, folder: Path) -> Path:
 
 def _merged(order: Order, adapter: Path, folder: Path) -> None:
     path = locate(order.base)
-    base = ARCHITECTURE[KIND[order.task][0]].from_pretrained(path, dtype="float32")
+    base = ARCHITECTURE[order.task].from_pretrained(path, dtype="float32")
     PeftModel.from_pretrained(base, str(adapter)).merge_and_unload().save_pretrained(folder)
     AutoTokenizer.from_pretrained(path).save_pretrained(folder)
 
 
 def _readme(order: Order) -> str:
     """How the folder is loaded and asked."""
-    architecture = KIND[order.task][0]
+    architecture = ARCHITECTURE[order.task].__name__
     if order.shape == "merged":
         load = f'model = {architecture}.from_pretrained(".")\ntokenizer = AutoTokenizer.from_pretrained(".")'
     else:

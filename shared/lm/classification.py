@@ -135,16 +135,15 @@ class ClassifierLearning:
         number = {label: index for index, label in enumerate(head.labels)}
         self._targets = torch.tensor([number[one.target] for one in examples])
         self._weights = torch.tensor([one.weight for one in examples])
-        new = [row for row, one in enumerate(examples) if not one.replayed]
+        replayed = torch.tensor([one.replayed for one in examples], dtype=torch.bool)
+        new = (~replayed).nonzero().flatten().tolist()
         gists = encoder.gists(self._inputs, CANDIDATE)
         self._weights[doubted(gists, self._targets, [one.voice for one in examples], new)] = 0.0
-        self._raised = self._raise(new) if known else torch.zeros(len(self.labels))
+        self._raised = self._raise(replayed) if known else torch.zeros(len(self.labels))
 
-    def _raise(self, new: Sequence[int]) -> Tensor:
+    def _raise(self, replayed: Tensor) -> Tensor:
         """What is added to each label's logit in training: the log of its rows, at least of what replay gives one."""
         count = torch.zeros(len(self.labels)).index_add(0, self._targets, self._weights)
-        replayed = torch.ones(len(self._targets), dtype=torch.bool)
-        replayed[list(new)] = False
         labels = set(self._targets[replayed].tolist())
         usual = float(self._weights[replayed].sum()) / max(1, len(labels))
         return count.clamp(min=max(1.0, usual)).log()
