@@ -19,7 +19,7 @@ from shared.settings import Platform, load
 from shared.tables import ModelRow, StateChange, Version
 
 WRITE = "services.predictor.export"  # a process of its own: it loads the base, and this command does without torch
-FORMATS = ("peft", "merged")
+FORMATS = ("peft", "merged", "onnx")
 
 
 class ExportError(LearnbackError):
@@ -33,7 +33,10 @@ class ExportError(LearnbackError):
 @click.option("--version", "name", help="Its id, or v and its number; the champion when not given.")
 @click.option("--database", help="SQLAlchemy URL; the live database when not given.")
 def export(model: str, folder: Path, shape: str, name: str | None, database: str | None) -> None:
-    """Write a version of MODEL into a folder: the adapter as peft loads it, or the base with the adapter merged in."""
+    """Write a version of MODEL into a folder.
+
+    peft: the adapter as peft loads it. merged: the base with the adapter in it. onnx: a classifier as one graph.
+    """
     if folder.exists():
         raise BadInputError("folder_exists", f"{folder} is there already; choose another folder.")
     platform = load(Platform)
@@ -45,6 +48,8 @@ def export(model: str, folder: Path, shape: str, name: str | None, database: str
         raise away(error) from None
     finally:
         engine.dispose()
+    if shape == "onnx" and known.task != "classification":
+        raise BadInputError("no_graph", f"{model} writes text, and only classifiers become graphs: export it merged.")
     order = {
         "shape": shape,
         "task": known.task,
@@ -58,7 +63,7 @@ def export(model: str, folder: Path, shape: str, name: str | None, database: str
     if done.returncode:
         said = (done.stderr.strip() or f"ended with {done.returncode}").splitlines()[-1]
         if said.startswith("ModuleNotFoundError"):
-            said += "; this command needs what the predictor is installed with."
+            said += "; this command needs what the predictor is installed with, and for onnx the extra onnx."
         raise ExportError(f"{version.version} could not be written: {said}")
     click.echo(f"{model} v{version.number} ({version.version}) is in {folder}; its README.md says how to load it.")
 

@@ -1,8 +1,9 @@
 """Write a version as other programs load it: python -m services.predictor.export ORDER.
 
 What `learnback export` runs, since it loads the base and the command does not. `peft` is the adapter with the whole
-configuration that peft reads; `merged` is the base with the adapter merged into its weights, and its tokenizer. Both
-carry the manifest, and a classifier's head and labels.
+configuration that peft reads; `merged` is the base with the adapter merged into its weights, and its tokenizer; `onnx`
+is a classifier as one graph, from token ids to what it believes of each label. All carry the manifest, and a
+classifier's labels; the first two its head.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from peft import LoraConfig, PeftModel
 from pydantic import BaseModel
@@ -21,9 +22,14 @@ from schemas.events import Task
 from shared.artifacts import MANIFEST, ArtifactStore
 from shared.errors import LearnbackError
 from shared.lm.bases import locate
+from shared.lm.encoder import MAX_TOKENS
+from shared.lm.head import Head
 from shared.lm.lora import WEIGHTS, configuration, finite
 
-HEAD = ("head.safetensors", "labels.json")
+Shape = Literal["peft", "merged", "onnx"]
+
+WITH_HEAD = ("head.safetensors", "labels.json", MANIFEST)
+KEPT: dict[Shape, tuple[str, ...]] = {"peft": WITH_HEAD, "merged": WITH_HEAD, "onnx": ("labels.json", MANIFEST)}
 ARCHITECTURE: dict[Task, Any] = {"classification": AutoModel, "generation": AutoModelForCausalLM}
 TASK_TYPE: dict[Task, str] = {"classification": "FEATURE_EXTRACTION", "generation": "CAUSAL_LM"}  # as peft names it
 
@@ -31,7 +37,7 @@ TASK_TYPE: dict[Task, str] = {"classification": "FEATURE_EXTRACTION", "generatio
 class Order(BaseModel):
     """What is to be written, and where."""
 
-    shape: str
+    shape: Shape
     task: Task
     base: str
     version: str
@@ -54,8 +60,12 @@ def write(order: Order) -> None:
         staged.mkdir()
         adapter = _adapter(order, files, staged if order.shape == "peft" else Path(name) / "adapter")
         if order.shape == "merged":
-            _merged(order, adapter, staged)
-        for kept in (*HEAD, MANIFEST):
+            _merged(order, adapter).save_pretrained(staged)
+        if order.shape == "onnx":
+            _graph(_merged(order, adapter), Head.load(files), staged)
+        if order.shape != "peft":
+            AutoTokenizer.from_pretrained(locate(order.base)).save_pretrained(staged)
+        for kept in KEPT[order.shape]:
             if (files / kept).exists():
                 shutil.copyfile(files / kept, staged / kept)
         (staged / "README.md").write_text(_readme(order), "utf-8")
@@ -80,15 +90,21 @@ def _adapter(order: Order, files: Path, folder: Path) -> Path:
     return folder
 
 
-def _merged(order: Order, adapter: Path, folder: Path) -> None:
-    path = locate(order.base)
-    base = ARCHITECTURE[order.task].from_pretrained(path, dtype="float32")
-    PeftModel.from_pretrained(base, str(adapter)).merge_and_unload().save_pretrained(folder)
-    AutoTokenizer.from_pretrained(path).save_pretrained(folder)
+def _merged(order: Order, adapter: Path) -> Any:
+    base = ARCHITECTURE[order.task].from_pretrained(locate(order.base), dtype="float32")
+    return PeftModel.from_pretrained(base, str(adapter)).merge_and_unload()
+
+
+def _graph(encoder: Any, head: Head, folder: Path) -> None:
+    from services.predictor.graph import write_graph  # what it needs is an extra of its own
+
+    write_graph(encoder, head, folder)
 
 
 def _readme(order: Order) -> str:
     """How the folder is loaded and asked."""
+    if order.shape == "onnx":
+        return f"# {order.version}, onnx\n\n```python\n{ASK_GRAPH}```\n"
     architecture = ARCHITECTURE[order.task].__name__
     if order.shape == "merged":
         load = f'model = {architecture}.from_pretrained(".")\ntokenizer = AutoTokenizer.from_pretrained(".")'
@@ -123,6 +139,25 @@ ids = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_te
 print(tokenizer.decode(model.generate(**ids, max_new_tokens=64)[0][ids["input_ids"].shape[1]:]))
 """,
 }
+
+ASK_GRAPH = f"""import json
+from pathlib import Path
+
+import numpy
+import onnxruntime
+from tokenizers import Tokenizer
+
+labels, tokenizer = json.loads(Path("labels.json").read_text()), Tokenizer.from_file("tokenizer.json")
+tokenizer.enable_truncation({MAX_TOKENS})
+tokenizer.enable_padding()
+batch = tokenizer.encode_batch(["where is my order?"])
+asked = {{
+    "input_ids": numpy.array([one.ids for one in batch]),
+    "attention_mask": numpy.array([one.attention_mask for one in batch]),
+}}
+[beliefs] = onnxruntime.InferenceSession("model.onnx").run(None, asked)
+print([labels[row] for row in beliefs.argmax(-1)])
+"""
 
 
 def main() -> None:

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy
+import onnxruntime
 import pytest
 from click.testing import CliRunner, Result
 
@@ -19,7 +21,7 @@ from shared.lm.classification import Classification
 from shared.tables import open_database
 from tests.unit.recorder_story import MODEL, Database
 from tests.unit.test_backtest import FIRST, Scene, record_of
-from tests.weights import BASE
+from tests.weights import BASE, ROWS
 
 ASKED = "where is my order?"
 
@@ -70,6 +72,31 @@ def test_the_exported_version_answers_as_the_served_one(
     defined = as_its_readme_says(folder, monkeypatch)
     beliefs = dict(zip(defined["labels"], defined["beliefs"][0].tolist(), strict=True))
     assert beliefs == pytest.approx({one.label: one.score for one in answer.scores}, abs=0.03)  # bfloat16 may serve
+
+
+def test_a_graph_answers_texts_of_all_lengths_as_the_predictor_does(
+    place: Path, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = place / "graph"
+    done = run(place, MODEL, "--to", str(folder), "--format", "onnx")
+    assert done.exit_code == 0, (done.output, done.exception)
+    defined = as_its_readme_says(folder, monkeypatch)
+
+    texts = [ASKED, *(text for text, _ in ROWS), "and then I asked again where my parcel is, " * 30, "no"]
+    batch = defined["tokenizer"].encode_batch(texts)
+    asked = {
+        "input_ids": numpy.array([one.ids for one in batch]),
+        "attention_mask": numpy.array([one.attention_mask for one in batch]),
+    }
+    [found] = onnxruntime.InferenceSession(str(folder / "model.onnx")).run(None, asked)
+
+    task = Classification(BASE)
+    task.load(scene.v0.id, scene.v0.folder)
+    answers = task.answer(scene.v0.id, texts, top_k=len(scene.v0.labels))
+    assert [defined["labels"][row] for row in found.argmax(-1)] == [answer.output for answer in answers]
+    for row, answer in zip(found.tolist(), answers, strict=True):
+        beliefs = dict(zip(defined["labels"], row, strict=True))
+        assert beliefs == pytest.approx({one.label: one.score for one in answer.scores}, abs=0.03)  # as above
 
 
 def test_what_is_wrong_is_one_sentence_and_nothing_is_left(place: Path, scene: Scene) -> None:
