@@ -19,6 +19,7 @@ from shared.kafka import Bus
 from shared.policy import read_policy
 from shared.settings import Platform, load
 from shared.tables import Consumed, open_database
+from shared.tables.release import mismatch, release_of
 from shared.topics import TOPICS, Topic
 
 
@@ -73,10 +74,17 @@ def opened(url: str, erases: bool = False) -> Engine:
 
 
 def must_be_there(engine: Engine) -> None:
-    """SQLite makes a database of any path that is asked for, the mistyped one too."""
+    """Refuse another release's database, and a path of none: SQLite would make one, of a mistyped path too."""
     path = engine.url.database
     if engine.dialect.name == "sqlite" and path and not path.startswith("file:") and not Path(path).is_file():
         raise BadInputError("no_database", f"There is no database {path}: is its path right, and has the recorder run?")
+    try:
+        with engine.connect() as connection:
+            other = mismatch(release_of(connection))
+    except DBAPIError as error:
+        raise away(error) from None
+    if other is not None:
+        raise BadInputError("other_release", other)
 
 
 def _topics(names: str | None) -> tuple[Topic, ...]:

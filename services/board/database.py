@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, SQLModel
 
 from shared.tables import ModelRow
+from shared.tables.release import mismatch, release_of
 
 Record = TypeVar("Record", bound=SQLModel)
 
@@ -44,6 +45,10 @@ def trouble(engine: Engine) -> str | None:
         return f"There is no database at {shown} yet. Start the recorder, or run `make demo`."
     try:
         made = inspect(engine).has_table(str(ModelRow.__tablename__))
+        with engine.connect() as connection:
+            other = mismatch(release_of(connection))
     except SQLAlchemyError as error:
         return f"The database at {shown} does not answer ({type(error).__name__}). Check LEARNBACK_DATABASE_URL."
+    if other is not None:
+        return other
     return None if made else f"The database at {shown} has no tables yet. Start the recorder: it makes them."

@@ -17,7 +17,7 @@ from shared.observe import running
 from shared.policy import read_policy
 from shared.settings import Platform, load
 from shared.standby import stand_by
-from shared.tables import open_database
+from shared.tables import await_release, open_database
 from shared.topics import CANDIDATES
 
 
@@ -27,8 +27,9 @@ def main() -> None:
     policies = read_policy(platform.policy_file)
     judges = read_judges(policies)
     stand_by("evaluator", loading.load)
-    bus = Bus.of(platform)
+    bus, engine = Bus.of(platform), open_database(platform.database_url)
     with running("evaluator", settings.host, settings.port) as (pulse, stopping):
+        await_release(engine, stopping)
         bus.await_topics(stopping)
         consumer = bus.consumer("evaluator", (CANDIDATES,), pulse, max_poll_records=1)
         with bus.publisher() as publisher, bus.follower(*TOPICS) as decided:
@@ -37,7 +38,7 @@ def main() -> None:
                 publisher=publisher,
                 decided=decided,
                 history=History(),
-                engine=open_database(platform.database_url),
+                engine=engine,
                 scorer=Scorer(ArtifactStore(platform.artifacts_url), settings.threads, judges),
                 policies=policies,
                 pulse=pulse,

@@ -29,6 +29,7 @@ from shared.observe import running
 from shared.policy import read_policy
 from shared.settings import Platform, load
 from shared.tables import open_database
+from shared.tables.release import RELEASE
 from shared.topics import TOPICS
 
 RETRY_S = 2.0
@@ -77,8 +78,10 @@ def await_tables(engine: Engine, stopping: threading.Event) -> None:
         try:
             with engine.connect() as connection:
                 lock(connection)
-                make_tables(connection)
+                changed = make_tables(connection)
                 connection.commit()
+            if changed:
+                structlog.get_logger().info("database_upgraded", to=RELEASE)
             return
         except OperationalError as error:
             structlog.get_logger().warning("waiting_for_database", error=type(error.orig).__name__)

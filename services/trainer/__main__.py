@@ -15,7 +15,7 @@ from shared.observe import running
 from shared.policy import read_policy
 from shared.settings import Platform, load
 from shared.states import read_states
-from shared.tables import open_database
+from shared.tables import await_release, open_database
 from shared.topics import TRAINING_REQUESTS
 
 
@@ -23,13 +23,14 @@ def main() -> None:
     """Wire the trainer and run it until SIGTERM."""
     platform, settings = load(Platform), load(TrainerSettings)
     policies = read_policy(platform.policy_file)
-    bus = Bus.of(platform)
+    bus, engine = Bus.of(platform), open_database(platform.database_url)
     with running("trainer", settings.host, settings.port) as (pulse, stopping):
+        await_release(engine, stopping)
         bus.await_topics(stopping)
         consumer = bus.consumer("trainer", (TRAINING_REQUESTS,), pulse, max_poll_records=1)
         with bus.publisher() as publisher:
             desk = Desk(
-                open_database(platform.database_url),
+                engine,
                 policies,
                 lambda: read_states(bus),
                 settings.work_dir / "choices",

@@ -20,6 +20,7 @@ from shared.tables.loop import (
     Verdict,
     Version,
 )
+from shared.tables.release import await_release
 from shared.tables.said import Example, FeedbackRow, Prediction, Review, Vouched
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "Verdict",
     "Version",
     "Vouched",
+    "await_release",
     "consumed",
     "could_be_label",
     "open_database",
