@@ -106,6 +106,10 @@ class PredictionServed(Said):
     )
     solicit: bool = Field(default=False, description="Feedback was asked for at random, before anyone saw the answer.")
     solicit_rate: Share = Field(default=0.0, description="The probability of `solicit`.")
+    audit: bool | None = Field(
+        default=None, description="Drawn at random, before anyone saw the answer, for a reviewer; null: nobody draws."
+    )
+    audit_rate: Share | None = Field(default=None, description="The probability of `audit`.")
     app: Name
     user_key: Key | None = Field(default=None, description="HMAC of the user's id; the id itself is never stored.")
     tags: Tags = Field(default_factory=dict)
@@ -179,6 +183,9 @@ class ReviewDecided(Said):
         default=None, description="The right output, for `relabel`; the label it goes into, for `merge`."
     )
     label: Label | None = Field(default=None, description="The label that is decided on.")
+    prediction_id: Id | None = Field(
+        default=None, description="Of an audit: the prediction that was drawn. The reviewer saw its input alone."
+    )
     reviewer: Name
     app: Name | None = Field(default=None, description="Whose key it came with.")
     note: Note = ""

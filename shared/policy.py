@@ -29,6 +29,9 @@ class Serving(Section):
     """What the predictor does."""
 
     solicit_rate: Share = Field(default=0.1, description="Probability that feedback is asked for, before the answer.")
+    audit_rate: Share = Field(
+        default=0.01, description="Probability that a reviewer is asked what is right, drawn by itself; 0: never."
+    )
     top_k: int = Field(default=5, ge=1, le=20, description="Labels in an answer.")
 
 

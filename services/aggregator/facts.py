@@ -59,6 +59,7 @@ class Judged(Fact):
     app: Name
     served: str
     solicited: bool
+    audited: bool = Field(default=False, description="Drawn for reviewers: what is said of it teaches nobody.")
     at: float = Field(description="When the prediction was served, in epoch seconds.")
     tags: dict[str, str] = Field(default_factory=dict, description="Those that the traffic is sliced by.")
     was: Judgement | None
@@ -67,7 +68,8 @@ class Judged(Fact):
     @property
     def teaches(self) -> bool:
         """Whether the prediction became usable for training by this: volunteered, with a first known target."""
-        return not self.solicited and self.now.right is not None and (self.was is None or self.was.right is None)
+        drawn = self.solicited or self.audited
+        return not drawn and self.now.right is not None and (self.was is None or self.was.right is None)
 
 
 class Reviewed(Fact):

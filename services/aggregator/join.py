@@ -44,6 +44,7 @@ class Served(Value):
     app: str
     output: str
     solicited: bool
+    audited: bool = False
     at: float
     tags: dict[str, str] = Field(default_factory=dict)
 
@@ -87,6 +88,7 @@ def join_prediction(
             app=event.app,
             output=name_output(event.output),
             solicited=event.solicit,
+            audited=event.audit is True,
             at=event.occurred_at.timestamp(),
             tags={name: event.tags[name] for name in tags if name in event.tags},
         )
@@ -152,6 +154,7 @@ def _judged(entry: Entry, was: Judgement | None, now: Judgement | None, place: P
         app=served.app,
         served=served.output,
         solicited=served.solicited,
+        audited=served.audited,
         at=served.at,
         tags=served.tags,
         was=was,

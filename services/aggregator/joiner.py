@@ -45,8 +45,9 @@ class Joiner:
             self._tell(fact)
 
     def on_review_decided(self, event: ReviewDecided, place: Place) -> None:
-        """An example that a reviewer accepts or relabels is usable for training."""
-        if event.subject_kind == "example" and event.decision in ("accept", "relabel"):
+        """An example that a reviewer accepts or relabels is usable for training; an audit is evidence."""
+        is_audit = event.prediction_id is not None
+        if event.subject_kind == "example" and event.decision in ("accept", "relabel") and not is_audit:
             self._tell(Reviewed(model=event.model, origin=place.origin, offset=place.offset))
 
     def on_model_state_changed(self, event: ModelStateChanged, place: Place) -> None:

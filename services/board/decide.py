@@ -27,6 +27,7 @@ class Decision(BaseModel):
         "accept", "reject", "relabel", "promote", "rollback", "hold", "release", "merge", "retire", "restore"
     ]
     target: Output | None = None
+    prediction_id: Id | None = None
     reviewer: Name
     note: Note = ""
 

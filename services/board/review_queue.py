@@ -9,12 +9,13 @@ from typing import Literal
 from sqlalchemy import ColumnElement, Engine, func, select
 from sqlmodel import col
 
+from services.board import audits
 from services.board.database import records, rows
 from services.board.lineage import names
 from shared.grading import meaning
 from shared.tables import Example, FeedbackRow, Prediction
 
-Kind = Literal["quarantined", "new label", "called wrong", "audit"]
+Kind = Literal["quarantined", "new label", "called wrong", "disputed"]
 SETTLED = ("rejected_by_reviewer", "anchor_twin")  # a decision would change nothing: one was taken, or no one may
 
 
@@ -43,11 +44,14 @@ class Item:
 
 
 def queue(engine: Engine, model: str, kind: Kind, limit: int = 200) -> tuple[Item, ...]:
-    """The examples of a kind that nobody has reviewed yet: those with the most votes first, then the oldest."""
+    """The examples of a kind that nobody has reviewed yet: those with the most votes first, then the oldest.
+
+    What was drawn for an audit is not among them: here everything is shown that is known of an input.
+    """
     waiting = records(
         engine,
         select(Example)
-        .where(col(Example.model) == model, _belongs(model, kind), col(Example.reviewed).is_(None))
+        .where(col(Example.model) == model, _belongs(model, kind), col(Example.reviewed).is_(None), ~audits.is_open())
         .order_by(col(Example.votes).desc(), col(Example.first_at), col(Example.id))
         .limit(limit),
     )
@@ -67,7 +71,7 @@ def queue(engine: Engine, model: str, kind: Kind, limit: int = 200) -> tuple[Ite
         )
         for example in waiting
     )
-    return tuple(item for item in items if kind != "audit" or len(item.voices) > 1)  # one output, spelt in two ways
+    return tuple(item for item in items if kind != "disputed" or len(item.voices) > 1)  # one output, spelt in two ways
 
 
 def _belongs(model: str, kind: Kind) -> ColumnElement[bool]:
@@ -77,7 +81,8 @@ def _belongs(model: str, kind: Kind) -> ColumnElement[bool]:
     if kind == "new label":
         return (status == "pending") & (reason == "new_label")
     if kind == "called wrong":  # on side train alone: evidence must not be picked by who was wrong
-        return (status == "pending") & (reason == "no_target") & (col(Example.side) == "train")
+        said = select(col(FeedbackRow.example_id)).where(col(FeedbackRow.example_id) == col(Example.id))
+        return (status == "pending") & (reason == "no_target") & (col(Example.side) == "train") & said.exists()
     disputed = (
         select(col(FeedbackRow.example_id))
         .where(col(FeedbackRow.model) == model, col(FeedbackRow.target).is_not(None))

@@ -204,6 +204,7 @@ def _review(body: ReviewBody, origin: Origin, event_id: str) -> ReviewDecided:
         decision=body.decision,
         target=body.target,
         label=body.label,
+        prediction_id=body.prediction_id,
         reviewer=body.reviewer or origin.app,
         app=origin.app,
         note=body.note,

@@ -165,6 +165,9 @@ class ReviewBody(Body):
         description="The right output, for `relabel`; the label it goes into, for `merge`.",
         validate_default=True,
     )
+    prediction_id: Id | None = Field(
+        default=None, description="Of an audit: the prediction that was drawn.", validate_default=True
+    )
     reviewer: Name | None = Field(default=None, description="Who decided, when several people share the key.")
     note: Note = ""
 
@@ -199,6 +202,14 @@ class ReviewBody(Body):
             if target in ("", label) or len(target) > MAX_LABEL:
                 raise PydanticCustomError("wrong_target", "A label is merged into another label")
         return target
+
+    @field_validator("prediction_id")
+    @classmethod
+    def fits_audit(cls, prediction_id: str | None, info: ValidationInfo) -> str | None:
+        """An audit says what is right or that nothing is: who accepts has seen what others said."""
+        if prediction_id is not None and info.data.get("decision") not in (None, "relabel", "reject"):
+            raise PydanticCustomError("wrong_decision", "An audit is a 'relabel' or a 'reject'")
+        return prediction_id
 
 
 class DatasetBody(Dataset):

@@ -22,13 +22,17 @@ Query = SelectOfScalar[Example]
 
 @dataclass(frozen=True)
 class Row:
-    """One input, its right output, who gave it, and those tags of its prediction that slices are made of."""
+    """One input, its right output, who asked, and those tags of its prediction that slices are made of.
+
+    `reviewed`: a reviewer says what is right, and not a user.
+    """
 
     id: str
     text: str
     target: str
     user: str | None
     tags: tuple[tuple[str, str], ...] = ()
+    reviewed: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,4 +120,8 @@ def _newest(model: str, side: str, count: int) -> type[Example]:
 
 def _read(session: Session, query: Query) -> tuple[Row, ...]:
     found = session.exec(query).all()
-    return tuple(Row(one.id, one.text, one.target, one.user_key) for one in found if one.target is not None)
+    return tuple(
+        Row(one.id, one.text, one.target, one.user_key, reviewed=one.reviewed is not None)
+        for one in found
+        if one.target is not None
+    )

@@ -39,6 +39,8 @@ class Asked:
     user: str | None
     solicit: bool
     solicit_rate: float
+    audit: bool
+    audit_rate: float
 
 
 @dataclass
@@ -94,14 +96,15 @@ class Desk:
         if not self.followed:
             raise UnavailableError("It is not known yet which models there are; try again.")
         rules = self.policies.of(body.model).serving
-        solicit = self.chance.random() < rules.solicit_rate
+        solicit, audit = (self.chance.random() < rate for rate in (rules.solicit_rate, rules.audit_rate))
         if body.model not in self.serving.champions:
             raise UnknownModelError(body.model)
         prediction_id = body.prediction_id or new_id()
         user = None if body.user is None else user_key(self.keyring.secret, key.app, body.user)
         stops = tuple(body.stop)
         question = Question(body.model, user or prediction_id, body.input, rules.top_k, body.max_tokens, stops)
-        return Asked(body, question, prediction_id, key.app, user, solicit, rules.solicit_rate)
+        drawn = (solicit, rules.solicit_rate, audit, rules.audit_rate)
+        return Asked(body, question, prediction_id, key.app, user, *drawn)
 
     async def keep(self, asked: Asked, told: Told) -> PredictAnswer:
         """Make an answer durable; it can be given when this returns.
@@ -154,6 +157,8 @@ def _served(asked: Asked, answer: Answer) -> PredictionServed:
         scores=answer.scores,
         solicit=asked.solicit,
         solicit_rate=asked.solicit_rate,
+        audit=asked.audit if asked.audit_rate else None,
+        audit_rate=asked.audit_rate or None,
         app=asked.app,
         user_key=asked.user,
         tags=asked.body.tags,

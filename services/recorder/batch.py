@@ -32,6 +32,7 @@ from services.recorder import (
     accounts,
     caps,
     datasets,
+    draws,
     erasures,
     examples,
     facts,
@@ -268,7 +269,7 @@ def _join(connection: Connection, stored: facts.Stored, touched: Touched, polici
     counted = caps.count(connection, votes, policies)
     known_since = accounts.first_votes(connection, accounts.asked(votes, policies))
     join.write(connection, stored.feedback, joined, counted.events)
-    known = heads.hear(connection, joined)
+    known = heads.hear(connection, [*joined, *draws.new(stored)])
     touched.newcomers, touched.votes, touched.counted = known.newcomers, votes, counted.events
     touched.classes |= known.classes
     touched.examples |= {one.answer.example_id for one in votes} | {vote.example_id for vote in counted.displaced}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +20,7 @@ from shared.tables import Erasure, FeedbackRow, Prediction
 
 @dataclass(frozen=True)
 class Erased:
-    """What lost a vote: examples, users' days, and labels; the feedback that went, and how many rows that were."""
+    """What lost a vote or a draw: examples, users' days, and labels; the feedback that went, and how many rows."""
 
     examples: frozenset[str] = frozenset()
     events: frozenset[str] = frozenset()
@@ -47,6 +47,8 @@ def erase(connection: Connection, user: str, until: datetime) -> Erased:
     own = (col(FeedbackRow.user_key) == user) & (col(FeedbackRow.occurred_at) <= until)
     asked = (col(Prediction.user_key) == user) & (col(Prediction.occurred_at) <= until)
     predictions = list(connection.execute(select(col(Prediction.prediction_id)).where(asked)).scalars())
+    audited = select(col(Prediction.example_id)).where(asked, col(Prediction.audit).is_(True))
+    drawn = frozenset(connection.execute(audited).scalars())
     lost = list(_joined(connection, own))
     deleted = connection.execute(delete(FeedbackRow).where(own)).rowcount
     for ids in chunks(predictions):
@@ -55,7 +57,8 @@ def erase(connection: Connection, user: str, until: datetime) -> Erased:
         blank = dict.fromkeys((*JOINED_COLUMNS, "agrees"))
         connection.execute(update(FeedbackRow).where(others).values(blank))
         connection.execute(delete(Prediction).where(col(Prediction.prediction_id).in_(ids)))
-    return _erased(lost, len(predictions), deleted)
+    found = _erased(lost, len(predictions), deleted)
+    return replace(found, examples=found.examples | drawn)
 
 
 def remove(connection: Connection, event_ids: Iterable[str]) -> Erased:

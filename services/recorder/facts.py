@@ -148,6 +148,8 @@ def _prediction(event: PredictionServed, content: str) -> Row:
         "scores": [{"label": one.label, "score": one.score} for one in event.scores],
         "solicit": event.solicit,
         "solicit_rate": event.solicit_rate,
+        "audit": event.audit,
+        "audit_rate": event.audit_rate,
         "app": event.app,
         "user_key": event.user_key,
         "tags": dict(event.tags),

@@ -1,8 +1,9 @@
 """The first word on each input: which text, who spoke first and when, and so the side of the input's whole class.
 
 A class is all near-duplicates of an input: those whose ids begin alike. Golden anchors decide for their class, then
-seeds, then the earliest feedback that teaches anything: solicited → holdout, else train. A thumb down and a preference
-name no right output, but a model that writes text learns from them, and never from what is there to judge it.
+seeds, then the earliest word that teaches anything: feedback, solicited → holdout, else train; or the draw of a
+prediction for reviewers, → holdout, whatever is volunteered of it later. A thumb down and a preference name no right
+output, but a model that writes text learns from them, and never from what is there to judge it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, select
 from sqlmodel import col
 
-from services.recorder import guards
+from services.recorder import draws, guards
 from services.recorder.join import Joined, words_on
 from services.recorder.sql import Row, among, beginning, chunks, overwrite
 from shared.policy import PolicyFile, Trust
@@ -57,7 +58,7 @@ class Newcomer:
             "user_key": word.user_key,
             "first_at": word.occurred_at,
             "first_event": word.event_id,
-            "first_solicited": word.answer.solicited,
+            "first_solicited": word.drawn,
             "guard": self.guard,
             "graduated": False,
             "reviewed": None,
@@ -110,7 +111,7 @@ def _first(words: Iterable[Joined]) -> dict[str, Joined]:
 
 
 def _newcomer(word: Joined) -> Newcomer:
-    return Newcomer(word, "holdout" if word.answer.solicited else "train")
+    return Newcomer(word, "holdout" if word.drawn else "train")
 
 
 def _known(connection: Connection, ids: Iterable[str]) -> dict[str, tuple[datetime, str] | None]:
@@ -132,7 +133,8 @@ def forget(connection: Connection, ids: Iterable[str]) -> Heads:
             query.where(among(connection, Example.id, some), col(Example.origin) == "feedback")
         ).all()
         heads.classes |= {(model, class_of(example)) for example, model in told}
-        first = _first(words_on(connection, [example for example, _ in told]))
+        asked = [example for example, _ in told]
+        first = _first([*words_on(connection, asked), *draws.of(connection, asked)])
         _rewrite(connection, first.values())
         gone = [example for example, _ in told if example not in first]
         connection.execute(delete(Example).where(col(Example.id).in_(gone)))
@@ -194,7 +196,7 @@ def side_of(members: Iterable[Member]) -> str:
 
 def _member(newcomer: Newcomer) -> Member:
     word = newcomer.word
-    return Member(word.answer.example_id, "feedback", newcomer.side, word.moment, word.answer.solicited, word.user_key)
+    return Member(word.answer.example_id, "feedback", newcomer.side, word.moment, word.drawn, word.user_key)
 
 
 def _members(connection: Connection, classes: Iterable[Class]) -> dict[Class, list[Member]]:

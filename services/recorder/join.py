@@ -18,6 +18,7 @@ from shared.tables import FeedbackRow, Prediction
 
 RIGHT_STARS = 4  # of five: four and five say that the output was right, one and two that it was wrong
 WRONG_STARS = 2
+AUDIT = "audit"  # the kind of word that a draw for reviewers is: it says nothing yet, and comes first
 
 
 class Judgement(NamedTuple):
@@ -40,7 +41,7 @@ class Answer(NamedTuple):
 
 
 class Joined(NamedTuple):
-    """A feedback that found its prediction."""
+    """A feedback that found its prediction; or a prediction that was drawn for reviewers."""
 
     event_id: str
     occurred_at: datetime
@@ -58,8 +59,16 @@ class Joined(NamedTuple):
 
     @property
     def teaches(self) -> bool:
-        """Whether anything can be learned of it: a target, that an output is wrong, or which of two is better."""
-        return self.target is not None or self.wrong is True or self.kind == "preference"
+        """Whether anything can be learned of it: a target, that an output is wrong, or which of two is better.
+
+        From a draw, what a reviewer will say.
+        """
+        return self.target is not None or self.wrong is True or self.kind in ("preference", AUDIT)
+
+    @property
+    def drawn(self) -> bool:
+        """Whether chance chose it before anybody saw the answer: it is evidence, and no lesson."""
+        return self.answer.solicited or self.kind == AUDIT
 
 
 def judge(kind: str, value: Any, output: str) -> Judgement:
@@ -76,7 +85,7 @@ def judge(kind: str, value: Any, output: str) -> Judgement:
 
 def find(connection: Connection, stored: Stored) -> list[Joined]:
     """New feedback whose prediction is there, and the orphans that new predictions were waited for by, judged."""
-    new = {key: _answer(row) for key, row in stored.predictions.items()}
+    new = {key: answer_of(row) for key, row in stored.predictions.items()}
     answers = new | _answers(connection, {one.event.prediction_id for one in stored.feedback} - new.keys())
     joined = []
     for event, _ in stored.feedback:
@@ -104,7 +113,8 @@ def write(
     overwrite(connection, FeedbackRow, [{"event_id": event_id, **columns} for event_id, columns in told.items()])
 
 
-def _answer(row: Row) -> Answer:
+def answer_of(row: Row) -> Answer:
+    """What a new row of a prediction says of its input and output."""
     return Answer(
         row["model"],
         row["version"],

@@ -11,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from shared.errors import ConfigError
 
-RELEASE = "0001"  # of services/recorder/migrations/versions, the newest
+RELEASE = "0002"  # of services/recorder/migrations/versions, the newest
 RETRY_S = 2.0
 
 

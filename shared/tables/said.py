@@ -27,12 +27,19 @@ class Prediction(SQLModel, table=True):
     scores: list[dict[str, Any]] = Field(default_factory=list, sa_column=json_column())
     solicit: bool
     solicit_rate: float
+    audit: bool | None = Field(default=None, description="Drawn at random for a reviewer; null: nobody drew.")
+    audit_rate: float | None = None
     app: str
     user_key: str | None
     tags: dict[str, str] = Field(default_factory=dict, sa_column=json_column())
     example_id: str
     occurred_at: datetime = Field(sa_column=time_column())
-    __table_args__ = (Index("prediction_by_model_time", "model", "occurred_at"),)
+    __table_args__ = (
+        Index("prediction_by_model_time", "model", "occurred_at"),
+        Index(
+            "prediction_audited", "example_id", sqlite_where=text("audit IS 1"), postgresql_where=text("audit IS true")
+        ),
+    )
 
 
 class FeedbackRow(SQLModel, table=True):
@@ -92,6 +99,7 @@ class Review(SQLModel, table=True):
     decision: str
     target: str | None
     label: str | None = None
+    prediction_id: str | None = Field(default=None, description="Of an audit: the prediction that was drawn.")
     reviewer: str
     note: str
     occurred_at: datetime = Field(sa_column=time_column())
@@ -118,7 +126,7 @@ class Example(SQLModel, table=True):
     user_key: str | None = Field(default=None, description="Who spoke first.")
     first_at: datetime = Field(sa_column=time_column())
     first_event: str = Field(default="", description="The feedback, or the request with the seeds, that came first.")
-    first_solicited: bool = False
+    first_solicited: bool = Field(default=False, description="Chance chose it: asked of a user, or for a reviewer.")
     guard: str = Field(default="", description="What its class and its first speaker make it: burst, near_duplicate.")
     graduated: bool = Field(default=False, description="On side holdout, and older than the gate's window.")
     reviewed: str | None = Field(default=None, description="The newest reviewer's decision.")

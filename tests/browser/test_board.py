@@ -60,7 +60,7 @@ LETTER_PAGES = {
     "review": [
         "Quarantined (1)",
         "Called wrong (1)",
-        "Audit (1)",
+        "Disputed (1)",
         "What users called right × 1",
         "I am sorry to hear that.",
     ],

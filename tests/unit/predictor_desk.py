@@ -37,6 +37,7 @@ from tests.weights import MODEL, ROWS, Version, make_version
 SECRET = b"s" * 64
 SECOND = [(text, f"{label} II") for text, label in ROWS]  # the labels tell which version really answered
 TRUTH = dict(ROWS)
+DRAWS = 2  # a request: for its user, and for a reviewer
 BOUND_S = 20.0  # of a batch: how many share a forward shall not depend on what else the machine does
 Told = list[TaskAnswer | ArtifactError]
 
@@ -159,7 +160,7 @@ class Running:
 
     async def queue(self, *inputs: str, model: str = MODEL) -> list[asyncio.Task[httpx.Response]]:
         """Ask while the thread is busy, and return when all inputs wait."""
-        wanted = self.chance.drawn + len(inputs)
+        wanted = self.chance.drawn + DRAWS * len(inputs)
         asked = [asyncio.create_task(self.post({"model": model, "input": text})) for text in inputs]
         await self.until(lambda: self.chance.drawn == wanted)
         return asked

@@ -77,6 +77,7 @@ def _answered(rng: random.Random, key: str) -> Iterator[Event]:
         when,
         user=user,
         solicit=rng.random() < 0.4,
+        audit=rng.random() < 0.2,
         score=rng.choice([0.3, 0.99]),
         version=rng.choice(["v0", "v1", "foreign"]),
     )

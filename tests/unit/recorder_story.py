@@ -98,6 +98,7 @@ def served(
     *,
     user: str | None = ANN,
     solicit: bool = False,
+    audit: bool | None = None,
     score: float | None = 0.5,
     version: str = "v0",
     model: str = MODEL,
@@ -113,6 +114,7 @@ def served(
         output=output,
         scores=() if score is None else (LabelScore(label=output, score=score),),
         solicit=solicit,
+        audit=audit,
         app="shop",
         user_key=user,
     )
@@ -149,7 +151,9 @@ def corrected(
     return served(key, text, when=when, user=user, **more), said(key, target, when + 1, user=user)
 
 
-def reviewed(text: str, decision: Decision, target: str | None = None, when: float = 100) -> ReviewDecided:
+def reviewed(
+    text: str, decision: Decision, target: str | None = None, when: float = 100, *, audit_of: str | None = None
+) -> ReviewDecided:
     subject = example_id(MODEL, text)
     return ReviewDecided(
         event_id=f"rv-{subject[:8]}-{when}",
@@ -160,6 +164,7 @@ def reviewed(text: str, decision: Decision, target: str | None = None, when: flo
         model=MODEL,
         decision=decision,
         target=target,
+        prediction_id=audit_of,
         reviewer="rita",
     )
 

@@ -75,9 +75,13 @@ def test_the_queue_holds_what_a_person_can_decide(engine: Engine) -> None:
     rows.say(served, 6, target="delivery", example_id="dispute")
     rows.say(served, 7, "correction", target="invoice", wrong=True, example_id="dispute")
     rows.write()
-    kinds: dict[review_queue.Kind, list[str]] = {"quarantined": ["doubt"], "new label": ["new"], "audit": ["dispute"]}
+    kinds: dict[review_queue.Kind, list[str]] = {
+        "quarantined": ["doubt"],
+        "new label": ["new"],
+        "disputed": ["dispute"],
+    }
     for kind, expected in kinds.items():
         assert [item.example_id for item in review_queue.queue(engine, MODEL, kind)] == expected
-    (item,) = review_queue.queue(engine, MODEL, "audit")
+    (item,) = review_queue.queue(engine, MODEL, "disputed")
     assert item.voices == (("delivery", 1), ("invoice", 1))
     assert item.served == review_queue.Served("delivery", 0.7, "v0")

@@ -53,7 +53,7 @@ def test_errors_are_counted_by_app_and_tag(engine: Engine) -> None:
 
 def test_what_waits_is_shown_whole(engine: Engine) -> None:
     app = open_page("review")
-    assert app.button_group(key="queue").options == ["Quarantined (1)", "Called wrong (1)", "Audit (1)"]
+    assert app.button_group(key="queue").options == ["Quarantined (1)", "Called wrong (1)", "Disputed (1)", "Audit (0)"]
     shown = [cell.value for cell in app.code]
     assert shown[0] == DISPUTED
     assert LONG in shown
@@ -70,7 +70,7 @@ def test_a_reviewer_begins_with_what_was_written(engine: Engine) -> None:
 
 
 def test_one_output_in_two_spellings_is_no_dispute(engine: Engine) -> None:
-    audited = review_queue.queue(engine, MODEL, "audit")
+    audited = review_queue.queue(engine, MODEL, "disputed")
     assert SPELT not in [item.text for item in audited]
     (doubt,) = review_queue.queue(engine, MODEL, "quarantined")
     assert doubt.voices == ((answer(7), 1), (answer(8), 1))

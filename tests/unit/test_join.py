@@ -18,10 +18,13 @@ from schemas.events import (
     Preference,
     PreferencePair,
     Rating,
+    ReviewDecided,
     Thumbs,
 )
-from services.aggregator.facts import Judged, Judgement
+from services.aggregator.facts import Fact, Judged, Judgement
 from services.aggregator.join import MAX_HEARD, Entry, Expiry, Place, join_feedback, join_prediction, name_output
+from services.aggregator.joiner import Joiner
+from shared.policy import PolicyFile
 from tests.unit.events import NOON
 
 SAID = (
@@ -183,3 +186,31 @@ def test_a_day_later_an_entry_is_gone() -> None:
     assert expiry.add("old", 0) == []
     assert expiry.add("new", 24 * 3600) == []
     assert expiry.add("newer", 24 * 3600 + 1) == ["old"]
+
+
+@pytest.mark.parametrize("drawn", [{"solicit": True}, {"audit": True}, {}])
+def test_what_is_said_of_a_prediction_that_was_drawn_teaches_nobody(drawn: dict[str, bool]) -> None:
+    entry, _ = join_prediction(None, served().model_copy(update=drawn), at("predictions.v1", 0))
+    _, fact = join_feedback(entry, heard(Correction(value="billing")), at("feedback.v1", 0))
+    assert fact is not None
+    assert fact.teaches == (not drawn)
+
+
+@pytest.mark.parametrize("prediction", ["p1", None])
+def test_an_audits_label_is_evidence_and_no_lesson(prediction: str | None) -> None:
+    told: list[Fact] = []
+    review = ReviewDecided(
+        event_id="r",
+        occurred_at=NOON,
+        source="test",
+        subject_kind="example",
+        subject="e1",
+        model="m",
+        decision="relabel",
+        target="billing",
+        prediction_id=prediction,
+        reviewer="rita",
+    )
+    nothing: Any = None  # a review is not joined
+    Joiner(nothing, 10, told.append, PolicyFile()).on_review_decided(review, at("reviews.v1", 0))
+    assert len(told) == (prediction is None)

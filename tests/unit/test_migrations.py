@@ -68,6 +68,9 @@ def empty(tmp_path: Path) -> Iterator[Engine]:
 def lived() -> Database:
     """A database in which something has happened."""
     database = Database()
+    with database.engine.connect() as connection:
+        command.stamp(configured(connection), RELEASE)
+        connection.commit()
     database.record(added(database, [("where is it", "parcel"), ("give it back", "refund")], [("hello", "other")]))
     database.record(*corrected("p1", "my parcel", "parcel"), *corrected("p2", "my money", "refund", user=ANN))
     database.record(trained("v0"), trained("v1", "v0", ["my parcel"], ["parcel", "refund"]))
@@ -91,11 +94,14 @@ def with_next(connection: Connection, folder: Path, source: str) -> Config:
 
 
 def described(connection: Connection) -> dict[str, Any]:
-    """All that the database itself tells of its tables."""
+    """All that the database itself tells of its tables; columns by name, since a new one is always the last."""
     look = inspect(connection)
     return {
         name: (
-            [(one["name"], str(one["type"]), one["nullable"], one["default"]) for one in look.get_columns(name)],
+            sorted(
+                (str(one["name"]), str(one["type"]), one["nullable"], str(one["default"]))
+                for one in look.get_columns(name)
+            ),
             look.get_pk_constraint(name)["constrained_columns"],
             sorted(str(one["column_names"]) for one in look.get_unique_constraints(name)),
             sorted(
@@ -149,6 +155,8 @@ def test_a_database_from_before_the_revisions_is_taken_over_with_all_that_it_hol
     database = lived()
     before = digest(database.engine)
     with database.engine.connect() as connection:
+        command.downgrade(configured(connection), FIRST)
+        connection.execute(text("DROP TABLE alembic_version"))
         connection.execute(text("DROP INDEX feedback_solicited"))
         connection.execute(text("DROP TABLE taint"))
         connection.commit()

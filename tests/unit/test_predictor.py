@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from shared.identity import user_key
 from shared.policy import Policy, PolicyFile, Serving
-from tests.unit.predictor_desk import SECRET, TRUTH, House, Running, predictor
+from tests.unit.predictor_desk import DRAWS, SECRET, TRUTH, House, Running, predictor
 from tests.weights import BASE, MODEL
 
 TEXT = "where is my parcel"
 BODY = {"model": MODEL, "input": TEXT}
+BOTH = [(solicited, audited) for solicited in (True, False) for audited in (True, False)]
 
 
 @pytest.fixture(scope="module")
@@ -73,21 +74,38 @@ async def test_the_longest_text_is_answered(running: Running) -> None:
 # --- whom it asks ------------------------------------------------------------------------------------------------
 
 
-def asking(rate: float) -> PolicyFile:
-    return PolicyFile(models={MODEL: Policy(serving=Serving(solicit_rate=rate))})
+def asking(rate: float, audits: float = 0.01) -> PolicyFile:
+    return PolicyFile(models={MODEL: Policy(serving=Serving(solicit_rate=rate, audit_rate=audits))})
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.3, 1.0])
 async def test_users_are_asked_at_the_policys_rate(house: House, tmp_path: Path, rate: float) -> None:
     house.start_over()
-    draws, number = random.Random(7), 400 if 0 < rate < 1 else 40
+    chance, number = random.Random(7), 400 if 0 < rate < 1 else 40
     async with predictor(house, tmp_path, house.first.champion(), policies=asking(rate), seed=7) as running:
         answers = await running.predict(*[TEXT] * number)
     asked = {answer.json()["prediction_id"]: answer.json()["solicit"] for answer in answers}
-    assert sum(asked.values()) == sum(draws.random() < rate for _ in range(number))
+    draws = [chance.random() for _ in range(DRAWS * number)]
+    assert sum(asked.values()) == sum(draw < rate for draw in draws[::DRAWS])
     assert abs(sum(asked.values()) - rate * number) <= 4 * (number * rate * (1 - rate)) ** 0.5
     assert {event.prediction_id: event.solicit for event in running.log.events} == asked
     assert {event.solicit_rate for event in running.log.events} == {rate}
+
+
+@pytest.mark.parametrize(("rate", "said"), [(0.0, None), (0.3, 0.3), (1.0, 1.0)])
+async def test_reviewers_get_their_share_and_who_asked_does_not_hear_of_it(
+    house: House, tmp_path: Path, rate: float, said: float | None
+) -> None:
+    house.start_over()
+    number = 400 if rate == 0.3 else 20
+    async with predictor(house, tmp_path, house.first.champion(), policies=asking(0.5, rate), seed=7) as running:
+        answers = await running.predict(*[TEXT] * number)
+    events = running.log.events
+    assert not any("audit" in answer.text for answer in answers)
+    assert {(event.audit is None, event.audit_rate) for event in events} == {(not rate, said)}
+    both = {one: sum((event.solicit, bool(event.audit)) == one for event in events) for one in BOTH}
+    expected = {one: number * 0.5 * (rate if one[1] else 1 - rate) for one in BOTH}
+    assert all(abs(both[one] - expected[one]) <= 4 * expected[one] ** 0.5 for one in BOTH), "drawn apart"
 
 
 async def test_whom_to_ask_is_drawn_before_the_answer_is_known(running: Running, house: House) -> None:
@@ -95,7 +113,7 @@ async def test_whom_to_ask_is_drawn_before_the_answer_is_known(running: Running,
         [asked] = await running.queue(TEXT)
         assert house.serving.batches == []
     assert (await asked).status_code == 200
-    assert running.chance.drawn == 1
+    assert running.chance.drawn == DRAWS
 
 
 # --- what it shows -----------------------------------------------------------------------------------------------

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import streamlit as st
 
-from services.board import activity, frame, gate, reading, review_queue, sending, words
+from services.board import activity, audits, frame, gate, reading, review_queue, sending, words
 
 KINDS: dict[str, review_queue.Kind] = {
     "Quarantined": "quarantined",
     "New labels": "new label",
     "Called wrong": "called wrong",
-    "Audit": "audit",
+    "Disputed": "disputed",
 }
 WHY: dict[review_queue.Kind, str] = {
     "quarantined": "Feedback that a rule keeps out of training until a person has looked at it.",
     "new label": "Labels that the model does not know and too few users have named. Accepting one lets it be learned.",
     "called wrong": "Answers that users called wrong, or less good than another, where nobody said what is right.",
-    "audit": "Inputs on which users disagree about the right output.",
+    "disputed": "Inputs on which users disagree about the right output.",
 }
+AUDIT = "Audit"
+BLIND = (
+    "Inputs drawn at random, one at a time and blind: versions are judged by what you say, so you see neither what was"
+    " answered nor what users said."
+)
 NOTHING = "Nothing waits here. New items appear as the recorder finds them."
 ACTIONS = {"accept": "Accept", "relabel": "Relabel", "reject": "Reject"}
 
@@ -32,15 +37,20 @@ def show() -> None:
         for name, kind in KINDS.items()
         if not (text and kind == "new label")
     }
+    drawn = [one for one in reading.ask(audits.waiting, frame.model()) if one.example_id not in sent]
     undecided()
+    counts = {name: len(items) for name, items in waiting.items()} | {AUDIT: len(drawn)}
     chosen = st.segmented_control(
-        "Queue", list(waiting), default="Quarantined", required=True, key="queue", label_visibility="collapsed",
-        format_func=lambda name: f"{name} ({len(waiting[name])})",
-    )  # fmt: skip
-    st.caption(WHY[KINDS[chosen or "Quarantined"]])
+        "Queue", list(counts), default="Quarantined", required=True, key="queue", label_visibility="collapsed",
+        format_func=lambda name: f"{name} ({counts[name]})",
+    ) or "Quarantined"  # fmt: skip
+    st.caption(BLIND if chosen == AUDIT else WHY[KINDS[chosen]])
     if told := st.session_state.pop("told", None):
         st.success(told, icon=":material/check:")
-    items = waiting[chosen or "Quarantined"]
+    if chosen == AUDIT and drawn:
+        audit(drawn[0])
+        return
+    items = waiting.get(chosen, [])
     if not items:
         frame.empty(NOTHING)
         return
@@ -55,6 +65,27 @@ def undecided() -> None:
             frame.empty(
                 f"The gate could decide on {card.name} with about {card.labels_to_decide:,} more solicited answers."
             )
+
+
+def audit(one: audits.Audit) -> None:
+    """One input to be labelled, without a word of what was made of it."""
+    with st.container(border=True):
+        said, decision = st.columns([3, 2], gap="large")
+        with said:
+            st.caption("Input")
+            st.code(one.text, language=None, wrap_lines=True)
+        with decision:
+            target = _target(list(reading.ask(activity.model_card, frame.model()).labels), one.example_id)
+            note = st.text_input("Note", placeholder="Why, for whoever reads this later", key=f"note-{one.example_id}")
+            reviewer = sending.reviewer()
+            about = {"prediction_id": one.prediction_id, "reviewer": reviewer, "note": note}
+            ready = bool(reviewer)
+            if st.button(
+                "This is right", type="primary", disabled=not (ready and target), key=f"send-{one.example_id}"
+            ):
+                send(one.example_id, "relabel", target=target, **about)
+            if st.button("Nobody could tell", disabled=not ready, key=f"pass-{one.example_id}"):
+                send(one.example_id, "reject", **about)
 
 
 def table(items: list[review_queue.Item]) -> review_queue.Item:
@@ -132,19 +163,18 @@ def form(item: review_queue.Item) -> None:
     )  # fmt: skip
     target = None
     if action == "relabel":
-        target = _target(labels, item)
+        target = _target(labels, item.example_id, item.target or (item.served.output if item.served else ""))
     note = st.text_input("Note", placeholder="Why, for whoever reads this later", key=f"note-{item.example_id}")
     reviewer = sending.reviewer()
     ready = bool(reviewer) and (action != "relabel" or bool(target)) and (action != "accept" or bool(item.target))
     if st.button("Send decision", type="primary", disabled=not ready, key=f"send-{item.example_id}"):
-        send(item, action or "", target, reviewer, note)
+        send(item.example_id, action or "", target=target, reviewer=reviewer, note=note)
 
 
-def _target(labels: list[str], item: review_queue.Item) -> str | None:
+def _target(labels: list[str], example_id: str, begun: str = "") -> str | None:
     """The right output: one of the labels or a new one; where there are none, text that begins as what is there."""
-    key = f"target-{item.example_id}"
+    key = f"target-{example_id}"
     if not labels:
-        begun = item.target or (item.served.output if item.served else "")
         return st.text_area("Right output", begun, key=key, height=200) or None
     return st.selectbox(
         "Right output", labels, index=None, accept_new_options=True, key=key,
@@ -152,12 +182,10 @@ def _target(labels: list[str], item: review_queue.Item) -> str | None:
     )  # fmt: skip
 
 
-def send(item: review_queue.Item, action: str, target: str | None, reviewer: str, note: str) -> None:
+def send(example_id: str, action: str, **decided: object) -> None:
     """Post the decision; the item is out of the list at once, and the recorder takes it out for everyone."""
-    if sending.send(
-        subject=item.example_id, model=frame.model(), decision=action, target=target, reviewer=reviewer, note=note
-    ):
-        st.session_state["sent"][item.example_id] = action
+    if sending.send(subject=example_id, model=frame.model(), decision=action, **decided):
+        st.session_state["sent"][example_id] = action
         st.rerun()
 
 
