@@ -47,7 +47,7 @@ def backtest(policy: Path, database: str | None, models: tuple[str, ...], file: 
     if not policy.is_file():
         raise BadInputError("no_policy", f"There is no policy file {policy}.")
     policies, platform = read_policy(policy), load(Platform)
-    url = database or platform.database_url
+    url = database or platform.database
     engine = opened(url)
     must_be_there(engine)
     try:

@@ -99,7 +99,7 @@ def redrive(
     if bool(letter_ids) == everything:
         raise BadInputError("which", "Name the letters to send again, or say --all (with filters, if you like).")
     platform = load(Platform)
-    bus, engine = Bus.of(platform), open_database(platform.database_url)
+    bus, engine = Bus.of(platform), open_database(platform.database)
     known = list(shelved(bus))
     chosen = [_find(known, one) for one in letter_ids] or known
     chosen = [one for one in chosen if _matches(one.letter, reason, service, topic)]

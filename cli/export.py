@@ -40,7 +40,7 @@ def export(model: str, folder: Path, shape: str, name: str | None, database: str
     if folder.exists():
         raise BadInputError("folder_exists", f"{folder} is there already; choose another folder.")
     platform = load(Platform)
-    engine = opened(database or platform.database_url)
+    engine = opened(database or platform.database)
     must_be_there(engine)
     try:
         known, version = _found(engine, model, name)

@@ -27,7 +27,7 @@ from shared.topics import TOPICS, Topic
 @click.option("--database", help="SQLAlchemy URL; the live database when not given.")
 def digest(database: str | None) -> None:
     """Print the digest of all that was recorded. Equal databases have equal digests."""
-    engine = opened(database or load(Platform).database_url)
+    engine = opened(database or load(Platform).database)
     must_be_there(engine)
     try:
         if not inspect(engine).has_table(str(Consumed.__tablename__)):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -23,6 +24,9 @@ class Platform(BaseSettings):
     topic_prefix: str = Field(default="learnback", description="First part of every topic and group name.")
     topic_replication: int = Field(default=1, ge=1, description="Copies of each topic; 3 on a cluster.")
     database_url: str = Field(default="sqlite:///.learnback/learnback.db", description="SQLAlchemy URL.")
+    database_password_file: Path | None = Field(
+        default=None, description="Holds the password that the URL, which names a user, then leaves out."
+    )
     artifacts_url: str = Field(default="file://.learnback/artifacts", description="fsspec URL of the artifact store.")
     policy_file: Path = Field(default=Path("learnback.toml"), description="What the loop may do, per model.")
     instance: str | None = Field(
@@ -32,6 +36,31 @@ class Platform(BaseSettings):
     )
     secret_file: Path = Field(default=Path(".learnback/secret"), description="Key of all HMACs; mode 0600.")
     keys_file: Path = Field(default=Path(".learnback/keys.json"), description="API keys, hashed.")
+
+    @property
+    def database(self) -> str:
+        """The database's whole URL, with the password of the file if one is named.
+
+        Raises:
+            ConfigError: the file cannot be read or is empty, or the URL names no user or a password of its own.
+        """
+        if self.database_password_file is None:
+            return self.database_url
+        try:
+            password = self.database_password_file.read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"LEARNBACK_DATABASE_PASSWORD_FILE: {self.database_password_file} cannot be read"
+                f" ({type(error).__name__}). Name a file with the password alone."
+            ) from None
+        parts = urlsplit(self.database_url)
+        user, at, place = parts.netloc.rpartition("@")
+        if not password or not at or ":" in user:
+            raise ConfigError(
+                "LEARNBACK_DATABASE_PASSWORD_FILE: the file must hold a password, and LEARNBACK_DATABASE_URL name a"
+                " user without one, as postgresql+psycopg://user@host:5432/database."
+            )
+        return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{place}").geturl()
 
 
 SettingsType = TypeVar("SettingsType", bound=BaseSettings)

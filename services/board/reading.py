@@ -22,14 +22,14 @@ def ask(
     question: Callable[Concatenate[Engine, Arguments], Answer], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> Answer:
     """Put a question to the database, or give the answer of a moment ago."""
-    url = load(Platform).database_url
+    url = load(Platform).database
     answer: Answer = _kept(url, f"{question.__module__}.{question.__qualname__}", args, kwargs, question)
     return answer
 
 
 def trouble() -> str | None:
     """Why the database cannot be read, with what to do; None when it can."""
-    return database.trouble(_engine(load(Platform).database_url))
+    return database.trouble(_engine(load(Platform).database))
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)

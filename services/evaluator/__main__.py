@@ -27,7 +27,7 @@ def main() -> None:
     policies = read_policy(platform.policy_file)
     judges = read_judges(policies)
     stand_by("evaluator", loading.load)
-    bus, engine = Bus.of(platform), open_database(platform.database_url)
+    bus, engine = Bus.of(platform), open_database(platform.database)
     with running("evaluator", settings.host, settings.port) as (pulse, stopping):
         await_release(engine, stopping)
         bus.await_topics(stopping)

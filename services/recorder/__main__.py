@@ -42,7 +42,7 @@ def main() -> None:
     platform, settings = load(Platform), load(RecorderSettings)
     policies = read_policy(platform.policy_file)
     bus = Bus.of(platform)
-    engine = open_database(platform.database_url, erases=True)
+    engine = open_database(platform.database, erases=True)
     with running(SERVICE, settings.host, settings.port) as (pulse, stopping):
         await_tables(engine, stopping)
         bus.await_topics(stopping)

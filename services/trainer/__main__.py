@@ -23,7 +23,7 @@ def main() -> None:
     """Wire the trainer and run it until SIGTERM."""
     platform, settings = load(Platform), load(TrainerSettings)
     policies = read_policy(platform.policy_file)
-    bus, engine = Bus.of(platform), open_database(platform.database_url)
+    bus, engine = Bus.of(platform), open_database(platform.database)
     with running("trainer", settings.host, settings.port) as (pulse, stopping):
         await_release(engine, stopping)
         bus.await_topics(stopping)

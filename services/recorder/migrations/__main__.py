@@ -30,7 +30,7 @@ def write(what: str) -> None:
 
 def down(revision: str) -> None:
     """Undo the revisions after this one, all of them or none, while no recorder is at work."""
-    with open_database(load(Platform).database_url).connect() as connection:
+    with open_database(load(Platform).database).connect() as connection:
         lock(connection)
         command.downgrade(configured(connection), revision)
         connection.commit()
