@@ -13,6 +13,7 @@ from cli.export import export
 from cli.keys import keys
 from cli.models import models
 from cli.records import digest, replay
+from cli.secrets import secrets
 from cli.topics import topics
 from shared.errors import LearnbackError
 
@@ -29,6 +30,7 @@ learnback.add_command(export)
 learnback.add_command(keys)
 learnback.add_command(models)
 learnback.add_command(replay)
+learnback.add_command(secrets)
 learnback.add_command(topics)
 
 

@@ -96,7 +96,12 @@ def serve_probes(pulse: Pulse, host: str, port: int) -> Callable[[], None]:
 
     server = ThreadingHTTPServer((host, port), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server.shutdown
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+
+    return stop
 
 
 @contextmanager
