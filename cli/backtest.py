@@ -19,12 +19,12 @@ from sqlmodel import Session, select
 
 from cli.progress import LiveBar
 from cli.recollect import asked, recollect, takes
-from cli.records import away, must_be_there, opened
+from cli.records import away, must_be_there
 from services.aggregator.retrace import requests
 from shared.errors import BadInputError, LearnbackError
 from shared.policy import PolicyFile, read_policy
 from shared.settings import Platform, load
-from shared.tables import ModelRow
+from shared.tables import ModelRow, open_database
 
 FILE = click.Path(path_type=Path)
 REJUDGE = "services.evaluator.rejudge"  # a process of its own: it loads versions, and this command does without torch
@@ -48,7 +48,7 @@ def backtest(policy: Path, database: str | None, models: tuple[str, ...], file: 
         raise BadInputError("no_policy", f"There is no policy file {policy}.")
     policies, platform = read_policy(policy), load(Platform)
     url = database or platform.database
-    engine = opened(url)
+    engine = open_database(url)
     must_be_there(engine)
     try:
         names = _known(engine, models)

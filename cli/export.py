@@ -13,10 +13,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from cli.records import away, must_be_there, opened
+from cli.records import away, must_be_there
 from shared.errors import BadInputError, LearnbackError
 from shared.settings import Platform, load
-from shared.tables import ModelRow, StateChange, Version
+from shared.tables import ModelRow, StateChange, Version, open_database
 
 WRITE = "services.predictor.export"  # a process of its own: it loads the base, and this command does without torch
 FORMATS = ("peft", "merged", "onnx")
@@ -40,7 +40,7 @@ def export(model: str, folder: Path, shape: str, name: str | None, database: str
     if folder.exists():
         raise BadInputError("folder_exists", f"{folder} is there already; choose another folder.")
     platform = load(Platform)
-    engine = opened(database or platform.database)
+    engine = open_database(database or platform.database)
     must_be_there(engine)
     try:
         known, version = _found(engine, model, name)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 from sqlalchemy import Engine, inspect
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import DBAPIError
 
 from cli.progress import LiveBar
 from services.recorder.digest import digest as digest_of
@@ -27,7 +27,7 @@ from shared.topics import TOPICS, Topic
 @click.option("--database", help="SQLAlchemy URL; the live database when not given.")
 def digest(database: str | None) -> None:
     """Print the digest of all that was recorded. Equal databases have equal digests."""
-    engine = opened(database or load(Platform).database)
+    engine = open_database(database or load(Platform).database)
     must_be_there(engine)
     try:
         if not inspect(engine).has_table(str(Consumed.__tablename__)):
@@ -45,7 +45,7 @@ def digest(database: str | None) -> None:
 def replay(into: str, from_topics: str | None) -> None:
     """Rebuild a database from the log. Reads up to where it ends now, prints the digest, and publishes nothing."""
     platform, console = load(Platform), Console(stderr=True)
-    engine = opened(into, erases=True)
+    engine = open_database(into, erases=True)
     started = time.monotonic()
     try:
         with LiveBar("replay", console, "reading the topics") as bar:
@@ -63,14 +63,6 @@ def replay(into: str, from_topics: str | None) -> None:
         raise away(error) from None
     finally:
         engine.dispose()
-
-
-def opened(url: str, erases: bool = False) -> Engine:
-    """A database by its URL, or an error in words."""
-    try:
-        return open_database(url, erases)
-    except ArgumentError:
-        raise BadInputError("wrong_url", "The database's address is no SQLAlchemy URL, as sqlite:///a.db.") from None
 
 
 def must_be_there(engine: Engine) -> None:

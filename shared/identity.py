@@ -49,6 +49,10 @@ def read_secret(path: Path) -> bytes:
         secret = path.read_bytes().strip()
     except FileNotFoundError:
         raise ConfigError(f"No secret at {path}. Make one with: learnback keys secret") from None
+    except OSError as error:
+        raise ConfigError(
+            f"The secret at {path} cannot be read ({error.strerror}). Give this user the right."
+        ) from None
     if len(secret) < 32:
         raise ConfigError(f"The secret at {path} is shorter than 32 bytes. Make one with: learnback keys secret")
     return secret
@@ -156,6 +160,15 @@ class Keyring:
             raise ForbiddenError("forbidden", f"This key lacks the scope '{scopes[0]}'.", "authorization")
         return stored
 
+    def checked(self) -> Keyring:
+        """Give this keyring with its file looked at: a service begins with keys that can be read.
+
+        Raises:
+            ConfigError: the file is there and is none of keys, or may not be read.
+        """
+        self._refresh()
+        return self
+
     def _refresh(self) -> None:
         if time.monotonic() - self._looked < RELOAD_S:
             return
@@ -174,6 +187,8 @@ class Keyring:
             return TypeAdapter(dict[str, ApiKey]).validate_json(self.path.read_bytes())
         except FileNotFoundError:
             return {}
+        except OSError as error:
+            raise ConfigError(f"{self.path} cannot be read ({error.strerror}). Give this user the right.") from None
         except ValidationError:
             raise ConfigError(f"{self.path} is not a keys file. Restore it, or remove it and make new keys.") from None
 

@@ -5,28 +5,26 @@ Faust (aggregator) and librdkafka (`shared/producer.py`) have clients of their o
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from schemas.events import Event
 from shared import letters
 from shared.envelope import Headers, Outgoing, seal
-from shared.errors import UnavailableError
+from shared.errors import ConfigError, UnavailableError
 from shared.observe import DEAD_LETTERED, Pulse
 from shared.settings import Platform
 from shared.topics import TOPICS, Topic
 
 SESSION_TIMEOUT_MS = 15_000  # a killed worker's partitions move after this; heartbeats every third of it
 ACK_TIMEOUT_S = 30
-RETRY_S = 2.0
+JOIN_GROUP, STATIC_MEMBERS = "JoinGroup", 5  # version of the request since Kafka 2.3
 RECONNECT_MS = 1_000  # the longest pause between two tries to reach a broker; kafka-python would wait up to 30 s
 
 
@@ -54,10 +52,9 @@ class Bus:
         """The topic's full name on the broker."""
         return f"{self.prefix}.{topic.name}"
 
-    @property
-    def names(self) -> frozenset[str]:
-        """All topics' full names."""
-        return frozenset(map(self.name, TOPICS))
+    def fits(self, partitions: Mapping[str, int]) -> bool:
+        """Whether all topics are among these, each with as many partitions as it needs."""
+        return all(partitions.get(self.name(topic)) == topic.partitions for topic in TOPICS)
 
     def topic(self, name: str) -> Topic:
         """The topic of a full name."""
@@ -75,11 +72,14 @@ class Bus:
         """The name of this replica in the service's group, if it has one that stays."""
         return f"{service}-{self.instance}" if self.instance else None
 
-    def create_topics(self, extra: tuple[Topic, ...] = ()) -> None:
+    def create_topics(self, extra: tuple[Topic, ...] = (), exact: bool = True) -> None:
         """Create what is missing, and wait until the broker can lead it. Safe to repeat.
+
+        Who only records what is there, in whatever partition, need not be `exact` about their number.
 
         Raises:
             UnavailableError: the broker does not answer or refuses a topic.
+            ConfigError: the broker is too old, or a topic that is there has another number of partitions.
         """
         topics = (*TOPICS, *extra)
         wanted = {
@@ -93,27 +93,20 @@ class Bus:
         try:
             admin = KafkaAdminClient(bootstrap_servers=self.servers, reconnect_backoff_max_ms=RECONNECT_MS)
             try:
+                _check_broker(admin, self.servers)
                 present = set(admin.list_topics())
                 missing = {name: config for name, config in wanted.items() if name not in present}
                 if missing:
                     admin.create_topics(missing, raise_errors=False)
                 _await_topics(admin, set(wanted))
+                if exact:
+                    _check_partitions(admin, {self.name(topic): topic.partitions for topic in topics})
             finally:
                 admin.close()
         except KafkaError as error:
             raise UnavailableError(
                 f"Kafka at {self.servers} did not create the topics ({type(error).__name__}). Is it running?"
             ) from error
-
-    def await_topics(self, stopping: threading.Event, extra: tuple[Topic, ...] = ()) -> None:
-        """Create the topics as soon as the broker answers; return early when asked to stop."""
-        while not stopping.is_set():
-            try:
-                return self.create_topics(extra)
-            except UnavailableError as error:
-                structlog.get_logger().warning("waiting_for_kafka", reason=str(error))
-                stopping.wait(RETRY_S)
-        return None
 
     @contextmanager
     def publisher(self) -> Iterator[Publisher]:
@@ -287,6 +280,30 @@ class Publisher:
         except KafkaError as error:
             self.close(0)
             raise UnavailableError(f"Kafka did not confirm {len(records)} records ({type(error).__name__}).") from error
+
+
+def _check_broker(admin: KafkaAdminClient, servers: str) -> None:
+    joins = next((span for api, span in admin.api_versions().items() if api.name == JOIN_GROUP), (0, 0))
+    if joins[1] < STATIC_MEMBERS:
+        raise ConfigError(
+            f"Kafka at {servers} is older than 2.3: it knows neither members of groups that keep their name nor"
+            " max.compaction.lag.ms. Upgrade it, or set LEARNBACK_KAFKA_BOOTSTRAP_SERVERS."
+        )
+
+
+def _check_partitions(admin: KafkaAdminClient, wanted: Mapping[str, int]) -> None:
+    """A key's partition is its hash modulo their number, so that joins and changelogs need the very number."""
+    there = {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics(sorted(wanted))}
+    wrong = [
+        f"{name} has {there[name]} and needs {count}"
+        for name, count in sorted(wanted.items())
+        if there.get(name, count) != count
+    ]
+    if wrong:
+        raise ConfigError(
+            f"Topics have the wrong number of partitions: {'; '.join(wrong)}. Keys would be in other places than the"
+            " services look: set another LEARNBACK_TOPIC_PREFIX, or delete these topics if nothing on them is needed."
+        )
 
 
 def _await_topics(admin: KafkaAdminClient, names: set[str], timeout_s: float = 20) -> None:

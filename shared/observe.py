@@ -50,9 +50,10 @@ def start_logging(service: str) -> structlog.stdlib.BoundLogger:
 
 @dataclass
 class Pulse:
-    """Touched by a loop each turn; read by the probes."""
+    """Touched by a loop each turn; read by the probes. `trouble` is why it is not ready, when that is known."""
 
     ready: bool = False
+    trouble: str = "starting"
     _touched: float = field(default_factory=time.monotonic)
 
     def touch(self) -> None:
@@ -65,11 +66,11 @@ class Pulse:
         return time.monotonic() - self._touched < LOOP_STALL_S
 
 
-def serve_probes(pulse: Pulse, host: str, port: int) -> Callable[[], None]:
-    """Answer `/livez`, `/readyz` and `/metrics` in a thread; returns what stops it.
+def serve_probes(service: str, pulse: Pulse, host: str, port: int) -> Callable[[], None]:
+    """Answer `/livez`, `/readyz` and `/metrics` in a thread; returns what stops it and frees the port.
 
     Raises:
-        OSError: the port is in use.
+        FatalError: the port is in use.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -78,7 +79,8 @@ def serve_probes(pulse: Pulse, host: str, port: int) -> Callable[[], None]:
                 case "/livez":
                     self._answer(200 if pulse.alive else 503, b"ok\n" if pulse.alive else b"stalled\n")
                 case "/readyz":
-                    self._answer(200 if pulse.ready else 503, b"ready\n" if pulse.ready else b"starting\n")
+                    said = "ready" if pulse.ready else pulse.trouble
+                    self._answer(200 if pulse.ready else 503, f"{said}\n".encode())
                 case "/metrics":
                     self._answer(200, generate_latest(), CONTENT_TYPE_LATEST)
                 case _:
@@ -94,7 +96,13 @@ def serve_probes(pulse: Pulse, host: str, port: int) -> Callable[[], None]:
         def log_message(self, format: str, *args: object) -> None:
             """Probes are not news."""
 
-    server = ThreadingHTTPServer((host, port), Handler)
+    try:
+        server = ThreadingHTTPServer((host, port), Handler)
+    except OSError as error:
+        raise FatalError(
+            f"{service}: cannot listen on {host}:{port} ({error.strerror}); free it or set"
+            f" LEARNBACK_{service.upper()}_PORT."
+        ) from None
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
     def stop() -> None:
@@ -115,13 +123,7 @@ def running(service: str, host: str, port: int) -> Iterator[tuple[Pulse, threadi
     pulse, stopping = Pulse(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    try:
-        stop_probes = serve_probes(pulse, host, port)
-    except OSError as error:
-        raise FatalError(
-            f"{service}: cannot listen on {host}:{port} ({error.strerror}); free it or set"
-            f" LEARNBACK_{service.upper()}_PORT."
-        ) from None
+    stop_probes = serve_probes(service, pulse, host, port)
     try:
         yield pulse, stopping
     finally:

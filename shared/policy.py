@@ -211,7 +211,10 @@ def read_policy(path: Path) -> PolicyFile:
     """
     if not path.exists():
         return PolicyFile()
-    text = path.read_text("utf-8")
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read ({type(error).__name__}). It is a text in UTF-8.") from None
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

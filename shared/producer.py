@@ -20,7 +20,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from shared.envelope import Outgoing
-from shared.errors import UnavailableError
+from shared.errors import ConfigError, UnavailableError
 from shared.kafka import Bus
 from shared.observe import PRODUCER_FATAL
 
@@ -174,11 +174,11 @@ class Line:
         while not self._given_up.is_set():
             try:
                 known = self._producer.list_topics(timeout=GREETING_S).topics
-                if not self._bus.names <= known.keys():
+                if not self._bus.fits({name: len(topic.partitions) for name, topic in known.items()}):
                     self._bus.create_topics()
-            except (KafkaException, UnavailableError) as error:
+            except (KafkaException, UnavailableError, ConfigError) as error:
                 if not told:
-                    structlog.get_logger().warning("kafka_away", servers=self._bus.servers, error=type(error).__name__)
+                    structlog.get_logger().warning("kafka_away", servers=self._bus.servers, reason=str(error))
                     told = True
                 self._given_up.wait(delay)
                 delay = min(2 * delay, RETRY_MOST_S)

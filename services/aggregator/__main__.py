@@ -11,19 +11,17 @@ from shared import garbage
 from shared.errors import FatalError
 from shared.kafka import Bus
 from shared.observe import running
-from shared.policy import read_policy
+from shared.policy import PolicyFile, read_policy
 from shared.settings import Platform, load
+from shared.start import await_needs
 
 
 def main() -> None:
     """Wire the aggregator and run it until SIGTERM, which Faust handles once it runs."""
     platform, settings = load(Platform), load(AggregatorSettings)
-    policies = read_policy(platform.policy_file)
     bus = Bus.of(platform)
-    with running(APP, settings.host, settings.port) as (pulse, stopping):
-        bus.await_topics(stopping, INTERNAL)
-        if stopping.is_set():
-            return
+    policies = await_needs(APP, settings, lambda: _needs(platform, bus))
+    with running(APP, settings.host, settings.port) as (pulse, _):
         changelogs = Changelogs(bus, CHANGELOGS)
 
         from faust import Worker  # after reading has begun: it takes seconds
@@ -35,6 +33,12 @@ def main() -> None:
         worker.spinner = None  # it would draw between the JSON lines
         garbage.spare(garbage.BATCH)
         worker.execute_from_commandline()
+
+
+def _needs(platform: Platform, bus: Bus) -> PolicyFile:
+    policies = read_policy(platform.policy_file)
+    bus.create_topics(INTERNAL)
+    return policies
 
 
 if __name__ == "__main__":

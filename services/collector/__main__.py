@@ -16,6 +16,7 @@ from shared.kafka import Bus
 from shared.log import KafkaLog
 from shared.observe import start_logging
 from shared.settings import Platform, load
+from shared.start import await_needs
 
 
 def main() -> None:
@@ -23,14 +24,19 @@ def main() -> None:
     logger = start_logging("collector")
     try:
         settings, platform = load(CollectorSettings), load(Platform)
-        keyring = Keyring(platform.keys_file, read_secret(platform.secret_file))
+        keyring, spool = await_needs("collector", settings, lambda: _needs(platform, settings))
         listener = listen(settings.host, settings.port)
         logger.info("listening", host=settings.host, port=settings.port)
         kafka = KafkaLog(Bus.of(platform), "collector", settings.ack_timeout_s)
-        log = audited(DurableLog(kafka, Spool(settings.spool_file, settings.spool_bytes)))
+        log = audited(DurableLog(kafka, spool))
         serve(create_app(log, keyring, settings), listener)
     except FatalError as error:
         sys.exit(str(error))
+
+
+def _needs(platform: Platform, settings: CollectorSettings) -> tuple[Keyring, Spool]:
+    keyring = Keyring(platform.keys_file, read_secret(platform.secret_file)).checked()
+    return keyring, Spool(settings.spool_file, settings.spool_bytes)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from sqlalchemy import Engine
+
 from services.evaluator.history import TOPICS, History
 from services.evaluator.judges import read_judges
 from services.evaluator.scoring import Scorer
@@ -17,20 +19,20 @@ from shared.observe import running
 from shared.policy import read_policy
 from shared.settings import Platform, load
 from shared.standby import stand_by
-from shared.tables import await_release, open_database
+from shared.start import await_needs
+from shared.tables import check_release, open_database
 from shared.topics import CANDIDATES
 
 
 def main() -> None:
     """Wire the evaluator and run it until SIGTERM."""
     platform, settings = load(Platform), load(EvaluatorSettings)
-    policies = read_policy(platform.policy_file)
-    judges = read_judges(policies)
+    policies = await_needs("evaluator", settings, lambda: read_policy(platform.policy_file))
+    judges = await_needs("evaluator", settings, lambda: read_judges(policies))
     stand_by("evaluator", loading.load)
-    bus, engine = Bus.of(platform), open_database(platform.database)
+    bus = Bus.of(platform)
+    engine = await_needs("evaluator", settings, lambda: _needs(platform, bus))
     with running("evaluator", settings.host, settings.port) as (pulse, stopping):
-        await_release(engine, stopping)
-        bus.await_topics(stopping)
         consumer = bus.consumer("evaluator", (CANDIDATES,), pulse, max_poll_records=1)
         with bus.publisher() as publisher, bus.follower(*TOPICS) as decided:
             worker = Worker(
@@ -48,6 +50,13 @@ def main() -> None:
                 worker.run()
             finally:
                 consumer.close()
+
+
+def _needs(platform: Platform, bus: Bus) -> Engine:
+    engine = open_database(platform.database)
+    check_release(engine)
+    bus.create_topics()
+    return engine
 
 
 if __name__ == "__main__":

@@ -20,17 +20,17 @@ from shared.kafka import Bus
 from shared.lm import loading
 from shared.log import KafkaLog
 from shared.observe import start_logging
-from shared.policy import read_policy
+from shared.policy import PolicyFile, read_policy
 from shared.settings import Platform, load
 from shared.standby import stand_by
+from shared.start import await_needs
 
 
 def main() -> None:
     """Serve until told to end; a wrong setting or a port in use is one sentence on stderr."""
     logger = start_logging("predictor")
     settings, platform = load(PredictorSettings), load(Platform)
-    policies = read_policy(platform.policy_file)
-    keyring = Keyring(platform.keys_file, read_secret(platform.secret_file))
+    policies, keyring = await_needs("predictor", settings, lambda: _needs(platform))
     listener = listen(settings.host, settings.port)
     stand_by("predictor", loading.load)
     bus = Bus.of(platform)
@@ -47,6 +47,11 @@ def main() -> None:
     )
     logger.info("listening", host=settings.host, port=settings.port)
     serve(create_app(desk), listener)
+
+
+def _needs(platform: Platform) -> tuple[PolicyFile, Keyring]:
+    keyring = Keyring(platform.keys_file, read_secret(platform.secret_file)).checked()
+    return read_policy(platform.policy_file), keyring
 
 
 if __name__ == "__main__":

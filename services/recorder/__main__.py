@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-import threading
 from datetime import timedelta
 from pathlib import Path
 
 import structlog
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from services.recorder.batch import SERVICE
 from services.recorder.chores import Chores
@@ -26,13 +25,13 @@ from shared.artifacts import ArtifactStore
 from shared.errors import FatalError
 from shared.kafka import Bus
 from shared.observe import running
-from shared.policy import read_policy
+from shared.policy import PolicyFile, read_policy
 from shared.settings import Platform, load
-from shared.tables import open_database
+from shared.start import await_needs, check_volume
+from shared.tables import open_database, refusal
 from shared.tables.release import RELEASE
 from shared.topics import TOPICS
 
-RETRY_S = 2.0
 ON_SQLITE = 5_000  # records of a transaction: of more, the pages that a long log spreads them over leave the page cache
 MOST = 10_000  # on Postgres a tenth faster than 5,000 (docs/log.md)
 
@@ -40,14 +39,9 @@ MOST = 10_000  # on Postgres a tenth faster than 5,000 (docs/log.md)
 def main() -> None:
     """Wire the recorder and run it until SIGTERM."""
     platform, settings = load(Platform), load(RecorderSettings)
-    policies = read_policy(platform.policy_file)
     bus = Bus.of(platform)
-    engine = open_database(platform.database, erases=True)
+    policies, engine = await_needs(SERVICE, settings, lambda: _needs(platform, bus))
     with running(SERVICE, settings.host, settings.port) as (pulse, stopping):
-        await_tables(engine, stopping)
-        bus.await_topics(stopping)
-        if stopping.is_set():
-            return
         feed = Feed.open(bus, SERVICE, TOPICS, lambda: recorded(engine))
         with bus.publisher() as publisher:
             intake = Intake(bus, publisher, ArtifactStore(platform.artifacts_url))
@@ -66,26 +60,31 @@ def main() -> None:
     engine.dispose()
 
 
-def await_tables(engine: Engine, stopping: threading.Event) -> None:
-    """Make the tables as soon as the database answers; return early when asked to stop.
+def _needs(platform: Platform, bus: Bus) -> tuple[PolicyFile, Engine]:
+    policies, engine = read_policy(platform.policy_file), open_database(platform.database, erases=True)
+    prepare(engine)
+    bus.create_topics(exact=False)
+    return policies, engine
+
+
+def prepare(engine: Engine) -> None:
+    """Make the tables, and the folder of a SQLite file.
 
     Raises:
         ConfigError: another release made them.
+        UnavailableError: the database does not answer, or its user may not make tables.
     """
     if engine.dialect.name == "sqlite" and engine.url.database:
-        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
-    while not stopping.is_set():
-        try:
-            with engine.connect() as connection:
-                lock(connection)
-                changed = make_tables(connection)
-                connection.commit()
-            if changed:
-                structlog.get_logger().info("database_upgraded", to=RELEASE)
-            return
-        except OperationalError as error:
-            structlog.get_logger().warning("waiting_for_database", error=type(error.orig).__name__)
-            stopping.wait(RETRY_S)
+        check_volume(Path(engine.url.database).parent, "LEARNBACK_DATABASE_URL")
+    try:
+        with engine.connect() as connection:
+            lock(connection)
+            changed = make_tables(connection)
+            connection.commit()
+    except DBAPIError as error:
+        raise refusal(engine, error) from None
+    if changed:
+        structlog.get_logger().info("database_upgraded", to=RELEASE)
 
 
 if __name__ == "__main__":

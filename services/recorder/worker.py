@@ -25,7 +25,7 @@ from services.recorder.records import Part, Polled, Record, parted
 from shared.crash import crash_point
 from shared.errors import UnavailableError
 from shared.observe import HANDLE_SECONDS, LAG, Pulse
-from shared.tables import consumed
+from shared.tables import consumed, reason
 
 BACKOFF_S = (0.2, 5.0)  # first and longest wait for a database that is away; far below max.poll.interval.ms
 TELL_S = 1.0
@@ -103,8 +103,8 @@ class Worker:
 
     def _back_off(self, error: Exception) -> None:
         """Wait, then read again from where SQL stands."""
-        self.pulse.ready = False
-        log.warning("waiting", error=type(error).__name__, seconds=self.backoff_s)
+        self.pulse.ready, self.pulse.trouble = False, reason(error)
+        log.warning("waiting", reason=self.pulse.trouble, seconds=self.backoff_s)
         self.stopping.wait(self.backoff_s)
         self.backoff_s = min(self.backoff_s * 2, BACKOFF_S[1])
         self.feed.rewind()

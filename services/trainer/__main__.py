@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from sqlalchemy import Engine
+
 from services.trainer.child import context
 from services.trainer.desk import Desk
 from services.trainer.settings import TrainerSettings
@@ -12,21 +14,20 @@ from shared.artifacts import ArtifactStore
 from shared.errors import FatalError
 from shared.kafka import Bus
 from shared.observe import running
-from shared.policy import read_policy
+from shared.policy import PolicyFile, read_policy
 from shared.settings import Platform, load
+from shared.start import await_needs, check_volume
 from shared.states import read_states
-from shared.tables import await_release, open_database
+from shared.tables import check_release, open_database
 from shared.topics import TRAINING_REQUESTS
 
 
 def main() -> None:
     """Wire the trainer and run it until SIGTERM."""
     platform, settings = load(Platform), load(TrainerSettings)
-    policies = read_policy(platform.policy_file)
-    bus, engine = Bus.of(platform), open_database(platform.database)
+    bus = Bus.of(platform)
+    policies, engine = await_needs("trainer", settings, lambda: _needs(platform, settings, bus))
     with running("trainer", settings.host, settings.port) as (pulse, stopping):
-        await_release(engine, stopping)
-        bus.await_topics(stopping)
         consumer = bus.consumer("trainer", (TRAINING_REQUESTS,), pulse, max_poll_records=1)
         with bus.publisher() as publisher:
             desk = Desk(
@@ -50,6 +51,14 @@ def main() -> None:
                 worker.run()
             finally:
                 consumer.close()
+
+
+def _needs(platform: Platform, settings: TrainerSettings, bus: Bus) -> tuple[PolicyFile, Engine]:
+    policies, engine = read_policy(platform.policy_file), open_database(platform.database)
+    check_volume(settings.work_dir, "LEARNBACK_TRAINER_WORK_DIR")
+    check_release(engine)
+    bus.create_topics()
+    return policies, engine
 
 
 if __name__ == "__main__":

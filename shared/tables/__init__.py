@@ -6,7 +6,7 @@ function of the facts, so that replaying the log gives the same rows.
 
 from shared.tables.books import Attempt, Consumed, DeadLetter, Erasure, LedgerRow, Receipt, Taint, consumed
 from shared.tables.columns import UtcTime, could_be_label
-from shared.tables.database import open_database
+from shared.tables.database import open_database, reason, refusal
 from shared.tables.loop import (
     Decision,
     Drift,
@@ -20,7 +20,7 @@ from shared.tables.loop import (
     Verdict,
     Version,
 )
-from shared.tables.release import await_release
+from shared.tables.release import check_release
 from shared.tables.said import Example, FeedbackRow, Prediction, Review, Vouched
 
 __all__ = [
@@ -48,8 +48,10 @@ __all__ = [
     "Verdict",
     "Version",
     "Vouched",
-    "await_release",
+    "check_release",
     "consumed",
     "could_be_label",
     "open_database",
+    "reason",
+    "refusal",
 ]

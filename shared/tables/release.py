@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
-import structlog
 from sqlalchemy import Connection, Engine, inspect, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
-from shared.errors import ConfigError
+from shared.errors import ConfigError, UnavailableError
+from shared.tables.database import refusal
 
 RELEASE = "0002"  # of services/recorder/migrations/versions, the newest
-RETRY_S = 2.0
 
 
 def release_of(connection: Connection) -> str | None:
@@ -33,25 +31,19 @@ def mismatch(found: str | None) -> str | None:
     return f"The database is of {other} release of Learnback (revision {found}, here {RELEASE}): {advice}."
 
 
-def await_release(engine: Engine, stopping: threading.Event) -> None:
-    """Wait while the database is away, or older than this release and not yet upgraded; return early when stopped.
+def check_release(engine: Engine) -> None:
+    """See that the database answers and that this release can read it. A missing one is made by the recorder later.
 
     Raises:
+        UnavailableError: it does not answer, or is older than this release and not upgraded yet.
         ConfigError: the database is of a newer release.
     """
-    while not stopping.is_set():
-        try:
-            found = _found(engine)
-        except OperationalError as error:
-            structlog.get_logger().warning("waiting_for_database", error=type(error.orig).__name__)
-        else:
-            reason = mismatch(found)
-            if reason is None:
-                return
-            if found is not None and found > RELEASE:
-                raise ConfigError(reason)
-            structlog.get_logger().warning("waiting_for_recorder", reason=reason)
-        stopping.wait(RETRY_S)
+    try:
+        found = _found(engine)
+    except DBAPIError as error:
+        raise refusal(engine, error) from None
+    if (reason := mismatch(found)) is not None:
+        raise (ConfigError if str(found) > RELEASE else UnavailableError)(reason)
 
 
 def _found(engine: Engine) -> str | None:

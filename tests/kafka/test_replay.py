@@ -30,7 +30,7 @@ def bus_with(request: pytest.FixtureRequest, kafka_servers: str) -> Bus:
     partitions = {"num_partitions": request.param, "replication_factor": 1}
     admin.create_topics({bus.name(topic): partitions for topic in (PREDICTIONS, FEEDBACK)})
     admin.close()
-    bus.create_topics()
+    bus.create_topics(exact=False)
     return bus
 
 

@@ -20,12 +20,12 @@ from structlog.testing import capture_logs
 
 from cli.records import must_be_there
 from services.board.database import trouble
-from services.recorder.__main__ import await_tables
+from services.recorder.__main__ import prepare
 from services.recorder.digest import digest
 from services.recorder.sql import lock
 from services.recorder.tables import FIRST, MIGRATIONS, configured, make_tables
-from shared.errors import BadInputError, ConfigError
-from shared.tables import await_release, open_database
+from shared.errors import BadInputError, ConfigError, UnavailableError
+from shared.tables import check_release, open_database
 from shared.tables.release import RELEASE, release_of
 from tests.unit import recorder_story
 from tests.unit.recorder_story import ANN, Database, added, corrected, crowned, judged, trained
@@ -205,6 +205,10 @@ def test_an_upgrade_that_fails_leaves_the_database_as_it_was(tmp_path: Path) -> 
 
 def stamped(engine: Engine, revision: str) -> None:
     made(engine)
+    stamp(engine, revision)
+
+
+def stamp(engine: Engine, revision: str) -> None:
     with engine.begin() as connection:
         connection.execute(text(f"UPDATE alembic_version SET version_num = '{revision}'"))
 
@@ -215,30 +219,22 @@ def test_a_database_of_a_newer_release_is_refused_by_everybody_in_one_line(empty
     with pytest.raises(ConfigError, match=line):
         made(empty)
     with pytest.raises(ConfigError, match=line):
-        await_release(empty, threading.Event())
+        check_release(empty)
     with pytest.raises(BadInputError, match=line):
         must_be_there(empty)
     assert "newer release" in str(trouble(empty))
 
 
-def test_a_service_waits_for_the_recorder_to_upgrade_an_older_database(empty: Engine) -> None:
+def test_a_service_does_not_read_an_older_database_until_the_recorder_has_upgraded_it(empty: Engine) -> None:
     stamped(empty, "0000")
-    stopping = threading.Event()
-    waiting = threading.Thread(target=await_release, args=(empty, stopping))
-    with capture_logs() as said:
-        waiting.start()
-        waiting.join(0.5)
-        assert waiting.is_alive()
-        with empty.begin() as connection:
-            connection.execute(text(f"UPDATE alembic_version SET version_num = '{RELEASE}'"))
-        waiting.join(10)
-    assert not waiting.is_alive()
-    assert not stopping.is_set()
-    assert [one["event"] for one in said][:1] == ["waiting_for_recorder"]
+    with pytest.raises(UnavailableError, match="start its recorder, which upgrades the database"):
+        check_release(empty)
+    stamp(empty, RELEASE)
+    check_release(empty)
 
 
 def test_recorders_that_start_at_once_make_the_tables_once(empty: Engine) -> None:
-    starting = [threading.Thread(target=await_tables, args=(empty, threading.Event())) for _ in range(4)]
+    starting = [threading.Thread(target=prepare, args=(empty,)) for _ in range(4)]
     with capture_logs() as said:
         for one in starting:
             one.start()

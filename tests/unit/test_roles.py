@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +13,9 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 
 import services.recorder
 from local.postgres import binaries
-from services.recorder.__main__ import await_tables
+from services.recorder.__main__ import prepare
 from services.recorder.digest import digest
-from shared.tables import await_release, open_database
+from shared.tables import check_release, open_database
 from tests.unit.recorder_story import ANN, Database, corrected, served
 
 ROLES = Path(services.recorder.__file__).with_name("roles.sql")
@@ -58,19 +57,19 @@ def by(role: str, url: str) -> Engine:
 def test_the_reader_reads_everything_and_changes_nothing(database: str, made_before: bool) -> None:
     if made_before:
         admin = open_database(database)
-        await_tables(admin, threading.Event())
+        prepare(admin)
         admin.dispose()
     for _ in range(2):  # a repeat is harmless
         grant(database)
     recorder, reader = by(RECORDER, database), by(READER, database)
-    await_tables(recorder, threading.Event())
+    prepare(recorder)
     story = Database(engine=recorder)
     story.record(*corrected("p", "my parcel", "parcel"), served("q", "hello", user=ANN))
     with recorder.begin() as connection:
         connection.execute(text("CREATE TABLE of_a_later_release (a int)"))
         connection.execute(text("ANALYZE prediction"))
 
-    await_release(reader, threading.Event())
+    check_release(reader)
     assert digest(reader) == digest(recorder)
     for change in (
         "INSERT INTO taint VALUES ('v', 'r')",
