@@ -108,7 +108,7 @@ def routes(service: str) -> frozenset[str]:
     if service in HTTP:
         return frozenset(str(getattr(route, "path", "")) for route in probes(lambda: True).routes)
     port = free_port()
-    stop = serve_probes(Pulse(ready=True), "127.0.0.1", port)
+    stop = serve_probes("tests", Pulse(ready=True), "127.0.0.1", port)
     try:
         return frozenset(path for path in ("/livez", "/readyz", "/metrics") if _answers(port, path))
     finally:
