@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -20,7 +21,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel
 
-from shared.lm import packing
+from shared.lm import packing, program
 from shared.lm.adapters import Adapted
 from shared.lm.batches import by_length
 from shared.lm.lora import parts
@@ -30,10 +31,15 @@ from shared.lm.stack import Stack
 MAX_TOKENS = 128  # MiniLM was trained on 128; longer inputs are cut, as sentence-transformers does
 EMBED_BATCH = 64  # on two cores throughput is flat from 32 to 128; 64 keeps a swap's wait short
 LEARNING = "eager"  # torch's fused attention takes half of a training step on the CPU: its backward pass is slow there
-PACKED = 256  # tokens of a packed row: the linear maps are full, and attention, which sees all, is still little
+PACKED = 512  # tokens of a packed row: longer ones compute no faster
 FULL = 96  # tokens of a row from which on it pays to give another one to the next core
 ALIKE = 0.02  # how far two unit vectors of one text may be apart in bfloat16: 0.002 to 0.005 were seen
-PROBE = ("when is my flight", "no", "could you tell me how much money there is on my savings account")
+PROBE = (
+    "when is my flight",
+    "no",
+    "could you tell me how much money there is on my savings account",
+    "when is my flight " * 20 + "how much money " * 30,  # whoever hears neighbours alone hears one half of it
+)
 HALFWAY_BYTES = 2**30  # of what is kept of all texts of one increment
 
 Inputs = Sequence[list[int] | Tensor]  # token ids of each text, or what `Encoder.halfway` made of them
@@ -52,6 +58,7 @@ class Encoder(Adapted):
         self._stack = _stack(self._model)
         self._count = torch.get_num_threads()
         self._cores = _one_each(self._count)
+        self._merged: dict[str, list[Tensor]] = {}  # the weights of all linear maps under each adapter that answers
         self.packs = self._stays_the_same_when_packed()
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
@@ -90,13 +97,25 @@ class Encoder(Adapted):
                 vectors[rows] = self.forward([inputs[row] for row in rows])
         return vectors
 
+    def attach(self, adapter: str, folder: Path) -> None:
+        """Let an adapter answer; see `Adapted.attach`. The program takes the weights with the adapter in them."""
+        super().attach(adapter, folder)
+        if self.packs:
+            self._merged[adapter] = self._carrier.adapters[adapter].merged(self._carrier.linears)
+
+    def detach(self, adapter: str) -> None:
+        """Forget an adapter that answers."""
+        super().detach(adapter)
+        self._merged.pop(adapter, None)
+
     def vectors(self, tokens: Sequence[list[int]], adapters: Sequence[str]) -> Tensor:
-        """Unit vectors [rows, width] of texts, each under an attached adapter of its own; they share forwards."""
+        """Unit vectors [rows, width] of texts, each under an attached adapter of its own."""
         found = torch.empty(len(tokens), self.width)
 
         def compute(texts: list[int]) -> None:
+            of_these, theirs = [tokens[text] for text in texts], [adapters[text] for text in texts]
             with torch.inference_mode():
-                found[texts] = self._together([tokens[text] for text in texts], [adapters[text] for text in texts])
+                found[texts] = self._packed(of_these, theirs[0]) if self.packs else self._padded(of_these, theirs)
 
         shares = self._shares(tokens, adapters)
         deque(self._cores.map(compute, shares) if self._cores else map(compute, shares), maxlen=0)
@@ -113,18 +132,20 @@ class Encoder(Adapted):
             torch.set_num_threads(before)
 
     def _shares(self, tokens: Sequence[list[int]], adapters: Sequence[str]) -> Iterable[list[int]]:
-        """Which texts share a forward; those of one adapter are neighbours."""
+        """Which texts share a forward: packed those of one adapter, else those of one adapter are neighbours."""
         if not self.packs:
             return (sorted(texts, key=lambda text: adapters[text]) for texts in by_length(tokens, EMBED_BATCH))
-        order = sorted(range(len(tokens)), key=lambda text: adapters[text])
         of_one = math.ceil(sum(map(len, tokens)) / self._count)
-        return packing.rows([*map(len, tokens)], order, min(PACKED, max(FULL, of_one)))
+        return packing.rows([*map(len, tokens)], adapters, min(PACKED, max(FULL, of_one)))
 
-    def _together(self, tokens: list[list[int]], adapters: list[str]) -> Tensor:
+    def _packed(self, tokens: list[list[int]], adapter: str) -> Tensor:
+        """Unit vectors [rows, width] of one packed row, under one adapter."""
+        return self._program(*Packed.of(tokens), *self._merged[adapter])
+
+    def _padded(self, tokens: list[list[int]], adapters: list[str]) -> Tensor:
         """Unit vectors [rows, width] by one forward; neighbours under one adapter are computed together."""
-        sizes = [len(one) if self.packs else 1 for one in tokens]
-        with self._carrying(parts([self._carrier.adapters[name] for name in adapters], sizes, axis=int(self.packs))):
-            return self._packed(tokens) if self.packs else self.forward(tokens)
+        with self._carrying(parts([self._carrier.adapters[name] for name in adapters], [1] * len(tokens), axis=0)):
+            return self.forward(tokens)
 
     def halfway(self, tokens: Sequence[list[int]], adapter: str) -> Inputs:
         """What enters the lowest layer that the adapter changes, [tokens, width] for each text: so far nothing learns.
@@ -153,19 +174,17 @@ class Encoder(Adapted):
             return torch.stack([one.mean(0) for one in cast(list[Tensor], inputs)]) if inputs else torch.empty(0)
         return self.embed(inputs, adapter)
 
-    def _packed(self, texts: Sequence[list[int]]) -> Tensor:
-        """Unit vectors [texts, width] of one packed row."""
-        packed = Packed.of(texts)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bf16):
-            out = self._model(input_ids=packed.ids, attention_mask=packed.mask, position_ids=packed.places)
-        return packed.means(out.last_hidden_state)
-
     def _stays_the_same_when_packed(self) -> bool:
-        """Whether this architecture takes places and a mask from outside, and counts places from zero."""
-        texts = self.tokens(PROBE)
+        """Whether this architecture can be packed: it takes places and attention from outside, and nothing else tells.
+
+        Then `_program` is there.
+        """
+        texts, linears = self.tokens(PROBE), [*self._carrier.linears.values()]
         try:
+            self._program = program.trace(self._model, linears, self.bf16, Packed.of(texts[:2]))
             with torch.inference_mode():
-                return bool((self._packed(texts) - self.forward(texts)).norm(dim=-1).max() < ALIKE)
+                found = self._program(*Packed.of(texts), *(one.weight for one in linears))
+                return bool((found - self.forward(texts)).norm(dim=-1).max() < ALIKE)
         except (TypeError, ValueError, RuntimeError, IndexError):  # it has no such argument, or no such place
             return False
 

@@ -59,6 +59,16 @@ class Lora:
             {name: (tensor[name, "A"].to(kind), (tensor[name, "B"] * scale).to(kind)) for name, kind in kinds.items()}
         )
 
+    def merged(self, linears: Mapping[str, nn.Linear]) -> list[Tensor]:
+        """The weights of all linear maps, in their order: W + B·A·α/r of those that it changes."""
+        found = []
+        for name, one in linears.items():
+            weight = one.weight.detach()
+            if (pair := self.maps.get(name)) is not None:
+                weight = (weight.float() + pair[1].float() @ pair[0].float()).to(weight.dtype)
+            found.append(weight)
+        return found
+
 
 Part = tuple[Lora, Places]
 

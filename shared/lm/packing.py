@@ -1,57 +1,87 @@
 """Texts of unlike length as one row without padding: each sees itself alone, and its places are counted from zero.
 
-Half of a padded batch of short questions is padding, and a linear map computes that too. In a packed row there is none;
-attention pays for it with the square of the row, so rows are kept short (docs/decisions/0025).
+Half of a padded batch of short questions is padding, and a linear map computes that too. In a packed row there is none.
+Attention alone is computed on padded texts, so that none sees another: of short texts it is little, and rows hold texts
+of like length (docs/decisions/0032).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 Tokens = Sequence[Sequence[int]]
+SPREAD = 3  # padded places for each token at which a row ends; up to here attention costs less than another row
 
 
-@dataclass(frozen=True)
-class Packed:
-    """One row: token ids and their places [1, tokens], who sees whom [1, 1, tokens, tokens], whose each is [tokens]."""
+class Packed(NamedTuple):
+    """One row of n texts, and what leads from it to the texts padded, and back.
+
+    Token ids [1, tokens], their places [1, tokens] and the text of each [tokens]; the token in each padded place
+    [n, longest], the padded place of each token [tokens], what hides places that hold none [n, 1, 1, longest]; and how
+    long each text is [n].
+    """
 
     ids: Tensor
     places: Tensor
-    mask: Tensor
     text: Tensor
+    tokens: Tensor
+    spots: Tensor
+    hidden: Tensor
     lengths: Tensor
 
     @classmethod
     def of(cls, texts: Tokens) -> Packed:
         """Pack them in this order."""
         lengths = torch.tensor([len(one) for one in texts])
-        text = torch.repeat_interleave(torch.arange(len(texts)), lengths)
-        places = torch.cat([torch.arange(len(one)) for one in texts])
         ids = torch.tensor([token for one in texts for token in one])
-        others = text[:, None] != text[None]
-        mask = torch.zeros(others.shape).masked_fill_(others, torch.finfo(torch.float32).min)
-        return cls(ids[None], places[None], mask[None, None], text, lengths)
+        place = torch.arange(int(lengths.max()))
+        taken = place < lengths[:, None]
+        starts = lengths.cumsum(0) - lengths
+        return cls(
+            ids[None],
+            place.expand(taken.shape)[taken][None],
+            torch.repeat_interleave(torch.arange(len(texts)), lengths),
+            torch.where(taken, starts[:, None] + place, 0),
+            taken.flatten().nonzero().flatten(),
+            torch.zeros(taken.shape).masked_fill_(~taken, torch.finfo(torch.float32).min)[:, None, None],
+            lengths,
+        )
 
-    def means(self, hidden: Tensor) -> Tensor:
-        """Each text's mean over its tokens, normalised [texts, width], of hidden states [1, tokens, width]."""
-        sums = torch.zeros(len(self.lengths), hidden.shape[-1]).index_add_(0, self.text, hidden[0].float())
-        return functional.normalize(sums / self.lengths[:, None], dim=-1)
+
+def rows(lengths: Sequence[int], owners: Sequence[str], limit: int) -> Iterator[list[int]]:
+    """Texts by number as rows of about `limit` tokens: of one owner each, of like length, and as long as each other."""
+    order = sorted(range(len(lengths)), key=lambda text: (owners[text], lengths[text]))
+    for _, texts in groupby(order, key=lambda text: owners[text]):
+        for alike in _alike(lengths, [*texts]):
+            yield from _even(lengths, alike, limit)
 
 
-def rows(lengths: Sequence[int], order: Sequence[int], limit: int) -> Iterator[list[int]]:
-    """Texts by number, in an order, as rows of at most `limit` tokens; a longer text is a row of its own."""
+def _alike(lengths: Sequence[int], texts: Sequence[int]) -> Iterator[list[int]]:
+    """Texts, the shortest first, cut where padding them to the longest would be too much."""
     row: list[int] = []
-    left = limit
-    for text in order:
-        if row and lengths[text] > left:
+    tokens = 0
+    for text in texts:
+        if row and (len(row) + 1) * lengths[text] > SPREAD * (tokens + lengths[text]):
             yield row
-            row, left = [], limit
+            row, tokens = [], 0
         row.append(text)
-        left -= lengths[text]
+        tokens += lengths[text]
     if row:
         yield row
+
+
+def _even(lengths: Sequence[int], texts: Sequence[int], limit: int) -> Iterator[list[int]]:
+    """Texts cut into as many rows as bring each nearest to the limit; each goes where its middle falls."""
+    total = sum(lengths[text] for text in texts)
+    count = max(1, round(total / limit))
+    found: list[list[int]] = [[] for _ in range(count)]
+    before = 0
+    for text in texts:
+        found[int((before + lengths[text] / 2) * count / total)].append(text)
+        before += lengths[text]
+    yield from filter(None, found)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +113,9 @@ def test_a_mixed_batch_says_what_pefts_own_mixed_batch_says(
     assert (found[1] - found[3]).norm() > 0.01  # one text, two versions
 
 
-def test_a_mixed_batch_is_one_forward(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_padded_batch_of_several_versions_is_one_forward(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[int] = []
+    monkeypatch.setattr(encoder, "packs", False)
     with encoder._model.register_forward_hook(lambda *_: runs.append(1)):
         encoder.vectors(encoder.tokens(TEXTS[:4]), NAMES[:4])
     assert runs == [1]
@@ -155,7 +156,7 @@ def test_one_that_learns_and_one_that_answers_do_not_hear_each_other(folders: di
     ("config", "packs"),
     [
         (BertConfig(**SMALL), True),
-        (ModernBertConfig(**SMALL, pad_token_id=0), True),
+        (ModernBertConfig(**SMALL, pad_token_id=0), False),  # half of its layers hear neighbours alone
         (RobertaConfig(**SMALL), False),  # counts places from two
         (DistilBertConfig(dim=16, n_layers=2, n_heads=2, hidden_dim=32, vocab_size=30_522), None),
         (MPNetConfig(**SMALL), False),  # looks at distances within the row
@@ -203,12 +204,21 @@ def test_files_that_do_not_fit_the_base_are_refused(folders: dict[str, Path], tm
 
 
 @settings(max_examples=200)
-@given(st.lists(st.integers(1, PACKED + 20), max_size=40))
-def test_packed_rows_hold_each_text_once_and_are_as_full_as_the_order_lets_them(lengths: list[int]) -> None:
-    order = list(range(len(lengths)))
-    found = list(packing.rows(lengths, order, PACKED))
-    assert [text for row in found for text in row] == order
-    for row, following in zip_longest(found, found[1:]):
-        size = sum(lengths[text] for text in row)
-        assert size <= PACKED or len(row) == 1
-        assert following is None or size + lengths[following[0]] > PACKED
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(1, 128)), max_size=40), st.integers(96, PACKED))
+def test_rows_hold_each_text_once_of_one_version_with_little_padding(texts: list[tuple[str, int]], limit: int) -> None:
+    owners, lengths = [owner for owner, _ in texts], [length for _, length in texts]
+    found = list(packing.rows(lengths, owners, limit))
+    assert sorted(text for row in found for text in row) == list(range(len(texts)))
+    for row in found:
+        tokens = sum(lengths[text] for text in row)
+        assert len({owners[text] for text in row}) == 1
+        assert tokens <= 1.5 * limit + 128
+        assert len(row) * max(lengths[text] for text in row) <= packing.SPREAD * tokens
+
+
+@given(st.lists(st.integers(4, 20), min_size=8, max_size=64))
+def test_texts_of_one_version_are_two_rows_of_nearly_the_same_size(lengths: list[int]) -> None:
+    half = math.ceil(sum(lengths) / 2)
+    found = [sum(lengths[text] for text in row) for row in packing.rows(lengths, ["a"] * len(lengths), half)]
+    assert len(found) == 2
+    assert max(found) <= half + max(lengths)

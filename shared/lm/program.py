@@ -1,0 +1,95 @@
+"""The forward of a packed row as one program, which runs without the interpreter, and so without its lock.
+
+Run by Python, a row is some hundred operations, and before each of them the thread that computes waits for the lock
+that the thread of the requests holds. Traced once, it is one call, in which others may do what they like. The weights
+of the linear maps come from outside: each version brings its own, with its adapter in them.
+
+torch calls `jit.trace` deprecated. What is to follow it needs a C++ compiler where it serves, or runs in the
+interpreter; both are what this is not (docs/decisions/0032).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AttentionInterface
+
+from shared.lm.packing import Packed
+
+ATTENTION = "packed"
+
+Program = Callable[..., Tensor]  # of the fields of `Packed`, and of the weights of all linear maps in their order
+
+
+def trace(model: Any, linears: Sequence[nn.Linear], bf16: bool, example: Packed) -> Program:
+    """Unit vectors [texts, width] of a packed row: mean over tokens, normalised.
+
+    Raises:
+        TypeError, ValueError, RuntimeError, IndexError: the architecture does not take places, or other attention.
+    """
+
+    def forward(*given: Tensor) -> Tensor:
+        packed, weights = Packed(*given[: -len(linears)]), given[-len(linears) :]
+        with _holding(linears, weights), torch.autocast("cpu", torch.bfloat16, bf16, cache_enabled=False):
+            out = model(input_ids=packed.ids, position_ids=packed.places, packed=packed).last_hidden_state
+        sums = torch.zeros(packed.lengths.shape[0], out.shape[-1]).index_add_(0, packed.text, out[0].float())
+        return functional.normalize(sums / packed.lengths[:, None], dim=-1)
+
+    answering = model.config._attn_implementation
+    model.set_attn_implementation(ATTENTION)
+    try:
+        with warnings.catch_warnings(), torch.inference_mode():
+            warnings.simplefilter(
+                "ignore"
+            )  # deprecated, and Python decides on the way; the caller compares what it says
+            given = (*example, *(one.weight for one in linears))
+            return cast(Program, torch.jit.trace(forward, given, check_trace=False))  # type: ignore[no-untyped-call]
+    finally:
+        model.set_attn_implementation(answering)
+
+
+def _attend(
+    _module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    _mask: None,
+    *,
+    packed: Packed,
+    scaling: float,
+    **_: object,
+) -> tuple[Tensor, None]:
+    """What each token hears of its own text; query, key and value are [1, heads, tokens, width of a head]."""
+    query, key, value = (_apart(one, packed) for one in (query, key, value))
+    weights = ((query @ key.transpose(-1, -2)).float() * scaling + packed.hidden).softmax(-1).to(value.dtype)
+    heard = (weights @ value).transpose(1, 2).flatten(2).flatten(0, 1)
+    return functional.embedding(packed.spots, heard).view(1, -1, *query.shape[1::2]), None
+
+
+def _apart(row: Tensor, packed: Packed) -> Tensor:
+    """[1, heads, tokens, width of a head] → [texts, heads, longest, width of a head]."""
+    tokens = row[0].transpose(0, 1)
+    padded: Tensor = functional.embedding(packed.tokens, tokens.flatten(1))
+    return padded.view(*packed.tokens.shape, *tokens.shape[1:]).transpose(1, 2)
+
+
+@contextmanager
+def _holding(linears: Sequence[nn.Linear], weights: Sequence[Tensor]) -> Iterator[None]:
+    """Within the block the linear maps hold these weights, which need not be parameters."""
+    before = [one._parameters["weight"] for one in linears]
+    for one, weight in zip(linears, weights, strict=True):
+        one._parameters["weight"] = cast(nn.Parameter, weight)
+    try:
+        yield
+    finally:
+        for one, parameter in zip(linears, before, strict=True):
+            one._parameters["weight"] = parameter
+
+
+AttentionInterface.register(ATTENTION, _attend)
