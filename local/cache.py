@@ -12,9 +12,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from shared.artifacts import sha256
 from shared.cache import cache_folder
 from shared.errors import FatalError, LearnbackError
+from shared.manifest import sha256
 
 KAFKA_VERSION = "4.3.0"
 KAFKA = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}"

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from shared.artifacts import MANIFEST, ArtifactStore
+from shared.artifacts import ArtifactStore
+from shared.manifest import MANIFEST
 
 Damage = Callable[[bytearray, random.Random], None]
 

@@ -14,7 +14,8 @@ from bench.serving.damage import KINDS, store_damaged
 from bench.serving.plan import Plan
 from bench.serving.versions import MODEL, Made, make
 from services.predictor.serving import Answer, Question, Serving
-from shared.artifacts import MANIFEST, ArtifactStore
+from shared.artifacts import ArtifactStore
+from shared.manifest import MANIFEST
 
 
 def figures(folder: Path, plan: Plan, tell: Tell) -> list[Figure]:

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any
 
 import structlog
-from kafka import KafkaConsumer, OffsetAndMetadata
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from sqlalchemy import Engine
 
 from schemas.events import CandidateTrained, ModelStateChanged, VerdictReached
@@ -29,7 +29,7 @@ from services.evaluator.steward import Steward
 from shared import attempts
 from shared.crash import crash_point
 from shared.envelope import unseal
-from shared.errors import InvalidEventError
+from shared.errors import InvalidEventError, UnavailableError
 from shared.kafka import Follower, Publisher
 from shared.observe import EVENTS_IN, EVENTS_OUT, HANDLE_SECONDS, Pulse
 from shared.policy import PolicyFile
@@ -75,14 +75,28 @@ class Worker:
             self.pulse.ready = bool(self.consumer.assignment())
             for part, records in self.consumer.poll(timeout_ms=POLL_MS, max_records=1).items():
                 for record in records:
-                    if attempts.begin(self.consumer, part, record.offset):
-                        self._handle(record)
-                    else:
-                        self._put_aside(record)
-                    self.consumer.commit({part: OffsetAndMetadata(record.offset + 1, "", -1)})
+                    self._take(part, record)
             if time.monotonic() - self._looked_at >= LOOK_S:
-                self.look_again()
+                try:
+                    self.look_again()
+                except UnavailableError as reason:
+                    log.warning("waiting", reason=str(reason))
                 self._looked_at = time.monotonic()
+
+    def _take(self, part: TopicPartition, record: Any) -> None:
+        """Judge a candidate, or leave it for later while the artifact store or Kafka is away."""
+        if not attempts.begin(self.consumer, part, record.offset):
+            self._put_aside(record)
+        else:
+            try:
+                self._handle(record)
+            except UnavailableError as reason:
+                attempts.forgive(self.consumer, part, record.offset)
+                self.consumer.seek(part, record.offset)
+                log.warning("waiting", reason=str(reason))
+                self.stopping.wait(LOOK_S)
+                return
+        self.consumer.commit({part: OffsetAndMetadata(record.offset + 1, "", -1)})
 
     def _put_aside(self, record: Any) -> None:
         """Refuse a candidate of which the evaluator died each time."""

@@ -19,12 +19,13 @@ from pydantic import BaseModel
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from schemas.events import Task
-from shared.artifacts import MANIFEST, ArtifactStore
+from shared.artifacts import ArtifactStore
 from shared.errors import LearnbackError
 from shared.lm.bases import locate
 from shared.lm.encoder import MAX_TOKENS
 from shared.lm.head import Head
 from shared.lm.lora import WEIGHTS, configuration, finite
+from shared.manifest import MANIFEST
 
 Shape = Literal["peft", "merged", "onnx"]
 

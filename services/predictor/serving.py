@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,7 +20,7 @@ from schemas.events import LabelScore, ModelStateChanged
 from services.predictor.routing import takes_canary
 from shared.artifacts import ArtifactStore
 from shared.crash import crash_point
-from shared.errors import LearnbackError, UnknownModelError
+from shared.errors import LearnbackError, UnavailableError, UnknownModelError
 from shared.lm import loading
 from shared.lm.task import Answer as TaskAnswer
 from shared.lm.task import Asked, Talking
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from shared.lm.task import Task
 
 Kind = tuple[str, str]  # a task and a base
+STORE_S = 30.0  # that a swap waits for an artifact store that is away
+STORE_RETRY_S = 1.0
 
 SWAP_SECONDS = Histogram(
     "learnback_swap_seconds", "From the news of a champion or canary to its first answer", ["model"]
@@ -196,11 +199,28 @@ class Serving:
         kind = state.task, state.base
         if kind in self._tasks and state.version in self._tasks[kind].versions:
             return  # it answers already, under another alias or for other users
-        folder, _ = self._artifacts.get(f"versions/{state.version}", state.manifest_sha256)
+        folder = self._fetched(state)
         crash_point("predictor.after_download")
         if kind not in self._tasks:
             self._tasks[kind] = loading.task(*kind, self._threads)
         self._tasks[kind].load(state.version, folder)
+
+    def _fetched(self, state: ModelStateChanged) -> Path:
+        """A version's files; a store that is away is given a moment, in which the old version answers.
+
+        Raises:
+            ArtifactError: they cannot be trusted.
+            UnavailableError: the store is still away.
+        """
+        until = time.monotonic() + STORE_S
+        while True:
+            try:
+                return self._artifacts.get(f"versions/{state.version}", state.manifest_sha256)[0]
+            except UnavailableError as error:
+                if time.monotonic() > until:
+                    raise
+                log.warning("waiting", model=state.model, version=state.version, reason=str(error))
+                time.sleep(STORE_RETRY_S)
 
 
 def _is_over(state: ModelStateChanged) -> bool:

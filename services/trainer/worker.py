@@ -10,13 +10,13 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
@@ -34,7 +34,7 @@ from shared import attempts
 from shared.artifacts import ArtifactStore
 from shared.crash import crash_point
 from shared.envelope import unseal
-from shared.errors import ArtifactError, InvalidEventError
+from shared.errors import ArtifactError, InvalidEventError, UnavailableError
 from shared.kafka import Publisher
 from shared.observe import EVENTS_IN, EVENTS_OUT, Pulse
 from shared.topics import TRAINING_REQUESTS
@@ -44,6 +44,9 @@ WATCH_MS = 100  # how soon a finished child is noticed
 PROGRESS_S = 0.5
 PATIENCE_S = 120  # for SQL to know a request; the recorder lags by milliseconds, or it is down
 
+STORE_MS = 2000  # until an artifact store that is away is asked again
+
+Told = TypeVar("Told")
 log = structlog.get_logger()
 
 
@@ -147,12 +150,12 @@ class Worker:
         """
         erasures = self.desk.erasures()
         snapshot, texts = self._prepared(request, part, offset)
-        event = candidate.announced(self.artifacts, snapshot, request, datetime.now(UTC))
+        event = self._announced(snapshot, request, part)
         if event is None:
             crash_point("trainer.before_training")
             attempts.forgive(self.consumer, part, offset)  # it may be killed as often as it likes while a child trains
             self._train(request, snapshot, texts, part, erasures)
-            event = candidate.announced(self.artifacts, snapshot, request, datetime.now(UTC))
+            event = self._announced(snapshot, request, part)
         assert event is not None  # it was stored a moment ago, and nobody removes a version
         return event
 
@@ -181,7 +184,8 @@ class Worker:
         origins = self._origins(snapshot)
         parent = None
         if snapshot.goes_on_from:
-            parent, _ = self.artifacts.get(candidate.folder_of(snapshot.goes_on_from), snapshot.parent_manifest)
+            folder = candidate.folder_of(snapshot.goes_on_from)
+            parent, _ = self._patiently(part, lambda: self.artifacts.get(folder, snapshot.parent_manifest))
         output = self.work_dir / snapshot.version
         output.mkdir(parents=True)
         child = start(self.forkserver, Job(snapshot, texts, parent, output, self.threads))
@@ -192,11 +196,26 @@ class Worker:
             crash_point("trainer.after_adapter_write")
             if self._is_forgotten(snapshot, erasures):
                 raise InterruptedTrainingError("a user was erased who had a part in it")
-            candidate.store(self.artifacts, snapshot, origins, result, output)
+            outcome = result
+            self._patiently(part, lambda: candidate.store(self.artifacts, snapshot, origins, outcome, output))
             crash_point("trainer.after_rename")
         finally:
             child.stop()
             shutil.rmtree(output, ignore_errors=True)
+
+    def _announced(
+        self, snapshot: Snapshot, request: TrainingRequested, part: TopicPartition
+    ) -> CandidateTrained | None:
+        return self._patiently(part, lambda: candidate.announced(self.artifacts, snapshot, request, datetime.now(UTC)))
+
+    def _patiently(self, part: TopicPartition, ask: Callable[[], Told]) -> Told:
+        """What the artifact store answers, as soon as it does: what was trained is not to be trained again."""
+        while True:
+            try:
+                return ask()
+            except UnavailableError as reason:
+                log.warning("waiting", reason=str(reason))
+                self._idle(part, STORE_MS)
 
     def _origins(self, snapshot: Snapshot) -> Origins:
         try:

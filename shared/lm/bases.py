@@ -14,9 +14,9 @@ from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 
-from shared.artifacts import sha256
 from shared.errors import ArtifactError, ConfigError
 from shared.lm.unpack import unpacked
+from shared.manifest import sha256
 
 WEIGHTS = {".safetensors", ".bin", ".gguf"}  # files that hold weights, in a folder that transformers can load
 

@@ -20,9 +20,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
-from shared.artifacts import sha256, sync
 from shared.cache import cache_folder
 from shared.errors import ArtifactError, ConfigError
+from shared.manifest import sha256, sync
 
 RECIPE = 1  # one more when what is made of the same file changes
 INDEX = "index.json"

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from shared.tables import open_database
+from tests.s3 import S3, s3
 from tests.unit import recorder_story
 from tests.unit.collector_desk import Desk
 
@@ -24,6 +25,12 @@ def open_desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
 def desk(open_desk: Desk) -> Desk:
     open_desk.start_again()
     return open_desk
+
+
+@pytest.fixture
+def s3_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
+    with s3(monkeypatch) as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -7,17 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from shared.artifacts import MANIFEST, ArtifactStore
-from shared.errors import ArtifactError
+from shared.artifacts import ArtifactStore
+from shared.errors import ArtifactError, UnavailableError
+from shared.manifest import MANIFEST
+from tests.s3 import BUCKET
 
 FOLDER = "adapters/v-1"
 
 
-@pytest.fixture(params=["local", "remote"])
+@pytest.fixture(params=["folder", "memory", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
-    """The store as a folder, and as an fsspec store with a cache (fsspec's own in-memory one)."""
-    url = f"file://{tmp_path}/store" if request.param == "local" else f"memory://{tmp_path.name}"
-    return ArtifactStore(url, cache=tmp_path / "cache")
+    """The store as a folder, and as two remote ones with a cache: fsspec's own in memory, and one that speaks S3."""
+    if request.param == "s3":
+        request.getfixturevalue("s3_server")
+    urls = {"folder": f"file://{tmp_path}/store", "memory": f"memory://{tmp_path.name}", "s3": f"s3://{BUCKET}/some"}
+    return ArtifactStore(urls[request.param], cache=tmp_path / "cache")
 
 
 @pytest.fixture
@@ -46,10 +50,32 @@ def test_a_second_put_changes_nothing(store: ArtifactStore, files: Path) -> None
     assert store.get(FOLDER, digest)[1]["parent"] == "v-0"
 
 
+def test_folders_are_listed_copied_and_removed(store: ArtifactStore, files: Path, tmp_path: Path) -> None:
+    digest = store.put(FOLDER, files, {"parent": "v-0"})
+    store.put("datasets/d", files, {})
+    assert store.folders() == ["adapters/v-1", "datasets/d"]
+    elsewhere = ArtifactStore(f"file://{tmp_path}/elsewhere")
+    elsewhere.copy(FOLDER, store.get(FOLDER)[0])
+    assert elsewhere.get(FOLDER, digest)[1] == store.get(FOLDER)[1]
+    store.remove(FOLDER)
+    assert store.folders() == ["datasets/d"]
+    assert store.digest(FOLDER) is None
+    with pytest.raises(ArtifactError, match="no manifest"):
+        store.get(FOLDER, digest)
+    assert store.put(FOLDER, files, {"parent": "v-0"}) == digest
+
+
 def test_a_put_leaves_nothing_half_done(tmp_path: Path, files: Path) -> None:
     store = ArtifactStore(f"file://{tmp_path}/store")
     store.put(FOLDER, files, {})
     assert [path.name for path in (tmp_path / "store/adapters").iterdir()] == ["v-1"]
+
+
+def test_a_disk_that_refuses_keeps_nothing_and_says_so(tmp_path: Path, files: Path) -> None:
+    (tmp_path / "store").write_text("no folder")
+    store = ArtifactStore(f"file://{tmp_path}/store")
+    with pytest.raises(UnavailableError, match=f"disk refuses {FOLDER}"):
+        store.put(FOLDER, files, {})
 
 
 def test_what_is_missing_is_named(store: ArtifactStore) -> None:

@@ -14,10 +14,11 @@ from click.testing import CliRunner, Result
 
 from cli.__main__ import learnback
 from cli.export import ExportError
-from shared.artifacts import MANIFEST, ArtifactStore
+from shared.artifacts import ArtifactStore
 from shared.errors import BadInputError
 from shared.lm.bases import locate
 from shared.lm.classification import Classification
+from shared.manifest import MANIFEST
 from shared.tables import open_database
 from tests.unit.recorder_story import MODEL, Database
 from tests.unit.test_backtest import FIRST, Scene, record_of

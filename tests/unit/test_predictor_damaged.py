@@ -12,7 +12,8 @@ from prometheus_client import REGISTRY
 
 from bench.serving.damage import KINDS, store_damaged
 from services.predictor.serving import Answer, Question, Serving
-from shared.artifacts import MANIFEST, ArtifactStore
+from shared.artifacts import ArtifactStore
+from shared.manifest import MANIFEST
 from tests.weights import MODEL, ROWS, Version, make_version
 
 TEXT = "where is my parcel"

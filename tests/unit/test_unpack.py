@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from shared.artifacts import sha256
 from shared.errors import ArtifactError, ConfigError
 from shared.lm import bases, unpack
 from shared.lm.bases import Packaged, locate
 from shared.lm.unpack import unpacked
+from shared.manifest import sha256
 
 WIDTH, INNER, HEADS = 64, 96, 2
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789Ġ"
