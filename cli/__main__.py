@@ -8,10 +8,12 @@ import click
 from kafka.errors import KafkaError
 
 from cli.backtest import backtest
+from cli.backup import backup, restore
 from cli.dlq import dlq
 from cli.export import export
 from cli.keys import keys
 from cli.models import models
+from cli.prune import prune
 from cli.records import digest, replay
 from cli.secrets import secrets
 from cli.topics import topics
@@ -24,12 +26,15 @@ def learnback() -> None:
 
 
 learnback.add_command(backtest)
+learnback.add_command(backup)
 learnback.add_command(digest)
 learnback.add_command(dlq)
 learnback.add_command(export)
 learnback.add_command(keys)
 learnback.add_command(models)
+learnback.add_command(prune)
 learnback.add_command(replay)
+learnback.add_command(restore)
 learnback.add_command(secrets)
 learnback.add_command(topics)
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 from datetime import datetime
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, select
 from sqlmodel import SQLModel
 
 from schemas.events import in_utc
@@ -22,16 +22,21 @@ LEFT_OUT = {table.__tablename__ for table in (Attempt, Consumed, LedgerRow, Rece
 
 def digest(engine: Engine) -> str:
     """SHA-256 over every row of every table, tables by name and rows by primary key."""
-    whole = hashlib.sha256()
     with engine.connect() as connection:
-        for name, table in sorted(SQLModel.metadata.tables.items()):
-            if name in LEFT_OUT:
-                continue
-            rows = connection.execute(select(table)).mappings()
-            keys = [column.name for column in table.primary_key.columns]
-            lines = sorted((json.dumps([_plain(row[key]) for key in keys]), _line(dict(row))) for row in rows)
-            for _, line in lines:
-                whole.update(f"{name}\t{line}\n".encode())
+        return digest_in(connection)
+
+
+def digest_in(connection: Connection) -> str:
+    """The same, of what a transaction sees."""
+    whole = hashlib.sha256()
+    for name, table in sorted(SQLModel.metadata.tables.items()):
+        if name in LEFT_OUT:
+            continue
+        rows = connection.execute(select(table)).mappings()
+        keys = [column.name for column in table.primary_key.columns]
+        lines = sorted((json.dumps([_plain(row[key]) for key in keys]), _line(dict(row))) for row in rows)
+        for _, line in lines:
+            whole.update(f"{name}\t{line}\n".encode())
     return whole.hexdigest()
 
 
