@@ -30,6 +30,8 @@ from tests.unit.recorder_story import (
     served,
 )
 
+pytestmark = pytest.mark.usefixtures("everywhere")
+
 
 def waiting(database: Database) -> list[str]:
     return [one.text for one in audits.waiting(database.engine, MODEL)]

@@ -64,6 +64,7 @@ def test_the_order_of_words_does_not_matter(spoken: list[tuple[int, str | None]]
     assert marks(words, POLICY) == marks(shuffled, POLICY)
 
 
+@pytest.mark.usefixtures("everywhere")
 def test_near_duplicates_of_one_user_make_one_lesson_until_somebody_else_agrees() -> None:
     database = Database()
     database.record(*corrected("p1", "refund me", "b"), *corrected("p2", "me: refund!", "b", 5))
@@ -73,6 +74,7 @@ def test_near_duplicates_of_one_user_make_one_lesson_until_somebody_else_agrees(
     assert database.state("me: refund!") == ("train", "train", "", "b")
 
 
+@pytest.mark.usefixtures("everywhere")
 def test_a_burst_is_quarantined_and_a_late_first_word_ends_it() -> None:
     database = Database(policies=policy(burst_inputs=3, burst_seconds=60))
     texts = ("refund me", "me: refund!", "refund... me")
@@ -83,6 +85,7 @@ def test_a_burst_is_quarantined_and_a_late_first_word_ends_it() -> None:
     assert {row.reason for row in database.rows(Example)} == {""}
 
 
+@pytest.mark.usefixtures("everywhere")
 def test_what_a_newcomer_says_weighs_less_until_a_day_has_passed() -> None:
     database = Database(policies=policy(new_account_weight=0.4))
     database.record(*corrected("p1", "hello", "b"), *corrected("p2", "bye", "b", 25 * HOUR))
@@ -96,6 +99,7 @@ def test_what_a_newcomer_says_weighs_less_until_a_day_has_passed() -> None:
     assert again.weight == pytest.approx(0.5)
 
 
+@pytest.mark.usefixtures("everywhere")
 @pytest.mark.parametrize("seed", range(8))
 def test_guards_are_the_same_whatever_the_order_of_votes_and_erasures(seed: int) -> None:
     rng = random.Random(seed)

@@ -74,6 +74,7 @@ def test_labels_go_along_with_the_one_they_were_merged_into() -> None:
     assert schema_of([*merged, Ruling("c", "merge", "a")]).into == {"b": "a", "c": "a"}
 
 
+@pytest.mark.usefixtures("everywhere")
 def test_what_was_said_of_a_merged_label_teaches_the_other_one(database: Database) -> None:
     database.record(decided("a", "merge", "b"))
     assert targets(database)["first words"] == ("train", "b")
@@ -83,6 +84,7 @@ def test_what_was_said_of_a_merged_label_teaches_the_other_one(database: Databas
     assert targets(database)["new words"] == ("train", "b")
 
 
+@pytest.mark.usefixtures("everywhere")
 def test_voices_for_merged_labels_agree(database: Database) -> None:
     database.record(*corrected("p3", "hard words", "a", 5, user=EVE), *corrected("p4", "hard words", "b", 7, user=DAN))
     assert targets(database)["hard words"][0] == "conflict"
@@ -90,12 +92,14 @@ def test_voices_for_merged_labels_agree(database: Database) -> None:
     assert targets(database)["hard words"] == ("train", "b")
 
 
+@pytest.mark.usefixtures("everywhere")
 def test_a_label_may_get_another_name(database: Database) -> None:
     database.record(decided("a", "merge", "fresh name"))
     assert targets(database)["first words"] == ("train", "fresh name")
     assert labels(database) == ["b", "c", "fresh name"]
 
 
+@pytest.mark.usefixtures("everywhere")
 def test_a_retired_label_is_no_lesson_and_no_evidence(database: Database) -> None:
     database.record(*corrected("p3", "held out", "a", 5, user=EVE, solicit=True), decided("a", "retire"))
     for text in ("first words", "seed one", "held out"):
@@ -105,6 +109,7 @@ def test_a_retired_label_is_no_lesson_and_no_evidence(database: Database) -> Non
     assert targets(database)["late words"] == ("retired_label", None)
 
 
+@pytest.mark.usefixtures("everywhere")
 def test_what_else_was_said_stands_when_a_label_is_retired(database: Database) -> None:
     database.record(*corrected("p3", "first words", "b", 5, user=EVE))
     assert targets(database)["first words"][0] == "conflict"
@@ -112,6 +117,7 @@ def test_what_else_was_said_stands_when_a_label_is_retired(database: Database) -
     assert targets(database)["first words"] == ("train", "b")
 
 
+@pytest.mark.usefixtures("everywhere")
 def test_a_reviewers_word_on_an_example_follows_the_label(database: Database) -> None:
     database.record(reviewed("other words", "relabel", "a"), decided("a", "merge", "c"))
     assert targets(database)["other words"] == ("train", "c")
@@ -119,6 +125,7 @@ def test_a_reviewers_word_on_an_example_follows_the_label(database: Database) ->
     assert targets(database)["other words"] == ("train", "b"), "what the user said is heard again"
 
 
+@pytest.mark.usefixtures("everywhere")
 def test_a_decision_is_taken_back_by_a_later_one(database: Database) -> None:
     before = targets(database), labels(database)
     database.record(decided("a", "merge", "b"), decided("c", "retire", when=111))
@@ -127,6 +134,7 @@ def test_a_decision_is_taken_back_by_a_later_one(database: Database) -> None:
     assert (targets(database), labels(database)) == before
 
 
+@pytest.mark.usefixtures("everywhere")
 def test_a_decision_that_arrives_before_all_else_holds_all_the_same(database: Database) -> None:
     early = Database()
     ruling = decided("a", "merge", "b")
@@ -137,6 +145,7 @@ def test_a_decision_that_arrives_before_all_else_holds_all_the_same(database: Da
     assert digest(early.engine) == digest(database.engine)
 
 
+@pytest.mark.usefixtures("everywhere")
 def test_an_increment_goes_on_from_a_head_without_them(database: Database, tmp_path: Path) -> None:
     champion = crowned("v0", None, 51)
     database.record(trained("v0", None, [text for text, _ in SEEDS], ["a", "b", "c"], 50), champion)
@@ -148,6 +157,7 @@ def test_an_increment_goes_on_from_a_head_without_them(database: Database, tmp_p
     assert len(snapshot.replay) == 2, "what taught the merged label is replayed too"
 
 
+@pytest.mark.usefixtures("everywhere")
 def test_when_no_label_stands_the_next_version_is_made_anew(database: Database, tmp_path: Path) -> None:
     champion = crowned("v0", None, 51)
     database.record(trained("v0", None, ["seed one"], ["a"], 50), champion, decided("a", "retire"), asked("r"))

@@ -63,6 +63,7 @@ def asked(number: int, when: float = 0) -> Event:
     return served(f"p{number}", f"text {number}", when=when)
 
 
+@pytest.mark.usefixtures("everywhere")
 def test_a_lost_event_makes_the_imbalance_one_and_its_arrival_makes_it_none() -> None:
     database = Database()
     arrive(database, *[asked(number) for number in range(9)], counted(10))
@@ -75,6 +76,7 @@ def test_a_lost_event_makes_the_imbalance_one_and_its_arrival_makes_it_none() ->
     assert (row.accepted, row.arrived, row.stored, row.missing) == (10, 10, 10, 0)
 
 
+@pytest.mark.usefixtures("everywhere")
 def test_counts_that_a_killed_process_could_not_say_are_those_that_arrived() -> None:
     database = Database()
     arrive(database, counted(2), *[asked(number) for number in range(5)])
@@ -82,6 +84,7 @@ def test_counts_that_a_killed_process_could_not_say_are_those_that_arrived() -> 
     assert (row.accepted, row.arrived, row.missing) == (2, 5, 0)
 
 
+@pytest.mark.usefixtures("everywhere")
 def test_a_repeat_is_accepted_twice_and_stored_once() -> None:
     database = Database()
     arrive(database, asked(1), asked(1, when=2), counted(2))
@@ -91,6 +94,7 @@ def test_a_repeat_is_accepted_twice_and_stored_once() -> None:
     assert (second.stored, second.repeats, second.missing) == (0, 1, 0)
 
 
+@pytest.mark.usefixtures("everywhere")
 def test_a_record_that_its_log_sent_twice_hides_no_loss() -> None:
     database = Database()
     arrive(database, asked(1), asked(1), asked(2), counted(3))
@@ -100,6 +104,7 @@ def test_a_record_that_its_log_sent_twice_hides_no_loss() -> None:
     assert (row.arrived, row.stored, row.repeats) == (2, 2, 0)
 
 
+@pytest.mark.usefixtures("everywhere")
 def test_every_way_that_an_event_can_end_is_counted() -> None:
     database = Database()
     arrive(database, erased(ANN, 50))  # nobody counted it in this minute but its own process
@@ -119,6 +124,7 @@ def test_every_way_that_an_event_can_end_is_counted() -> None:
     assert (row.arrived, row.missing) == (6, 0)
 
 
+@pytest.mark.usefixtures("everywhere")
 def test_an_older_word_does_not_undo_a_newer_one() -> None:
     database = Database()
     arrive(database, counted(5, when=9), counted(3, when=4, unresolved=3))
@@ -126,6 +132,7 @@ def test_an_older_word_does_not_undo_a_newer_one() -> None:
     assert (row.accepted, row.unresolved) == (5, 0)
 
 
+@pytest.mark.usefixtures("everywhere")
 def test_what_nobody_counts_has_no_row_and_the_digest_leaves_the_ledger_out() -> None:
     counting, plain = Database(), Database()
     arrive(counting, asked(1), counted(1))
@@ -150,6 +157,7 @@ def test_whatever_the_order_and_the_batches_only_what_is_lost_is_missing(data: s
     assert balance(database) == len(lost)
 
 
+@pytest.mark.usefixtures("everywhere")
 def test_the_gauges_tell_what_is_missing() -> None:
     database = Database()
     arrive(database, asked(1), counted(3))

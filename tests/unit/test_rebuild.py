@@ -14,6 +14,8 @@ from shared.policy import PolicyFile
 from shared.text import example_id
 from tests.unit.recorder_story import ANN, BOB, EVE, MODEL, Database, added, at, corrected, crowned, erased, trained
 
+pytestmark = pytest.mark.usefixtures("everywhere")
+
 
 def asked(name: str, parent: str | None = None) -> TrainingRequested:
     return TrainingRequested(

@@ -24,6 +24,8 @@ from shared.topics import FEEDBACK, PREDICTIONS, TRAINING_REQUESTS
 from tests.unit.recorder_records import BUS, Tape, replayed
 from tests.unit.recorder_story import ANN, BOB, DAN, at, corrected, crowned, erased, judged, said, served, trained
 
+pytestmark = pytest.mark.usefixtures("everywhere")
+
 
 @pytest.fixture
 def tape() -> Tape:

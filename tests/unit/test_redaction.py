@@ -168,6 +168,7 @@ def test_no_text_is_slow(text: str) -> None:
     assert time.process_time() - start < 1
 
 
+@pytest.mark.usefixtures("everywhere")
 def test_rows_hold_no_personal_data_and_inputs_that_differ_in_it_are_one() -> None:
     database = Database()
     database.record(
@@ -182,6 +183,7 @@ def test_rows_hold_no_personal_data_and_inputs_that_differ_in_it_are_one() -> No
     assert {row.output for row in database.rows(Prediction)} == {"a", "call [PHONE]"}
 
 
+@pytest.mark.usefixtures("everywhere")
 def test_redaction_can_be_turned_off_and_repeats_stay_repeats() -> None:
     raw = Database(policies=policy().model_copy(update={"privacy": Privacy(redact=False)}))
     raw.record(served("p1", "write to ann@x.io"))
