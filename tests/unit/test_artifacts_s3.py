@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import threading
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from kafka import TopicPartition
 from structlog.testing import capture_logs
 
 from schemas.events import ModelCard, TrainingRequested
 from services.predictor.serving import Serving
 from services.recorder.intake import Intake
 from services.recorder.recording import Recording
+from services.trainer.worker import InterruptedTrainingError, Worker
 from shared.artifacts import ArtifactStore
 from shared.datasets import Row, store_dataset
 from shared.errors import ArtifactError, UnavailableError
 from shared.manifest import MANIFEST, sha256
+from shared.observe import Pulse
 from shared.tables import Example
 from tests.s3 import BUCKET, S3
 from tests.unit.recorder_records import BUS, Tape
@@ -168,3 +174,42 @@ def test_a_swap_waits_for_a_store_that_is_away(s3_server: S3, store: ArtifactSto
     finally:
         back.join()
     assert {one["event"] for one in said} == {"waiting"}
+
+
+@dataclass
+class Idle:
+    """A consumer that has one partition, and nothing new in it; it notes how often it was polled."""
+
+    part: TopicPartition
+    polled: int = 0
+
+    def assignment(self) -> set[TopicPartition]:
+        return {self.part}
+
+    def pause(self, *_parts: TopicPartition) -> None:
+        pass
+
+    def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[object]]:
+        self.polled += 1
+        time.sleep(0.2)
+        return {}
+
+
+def test_a_trainer_keeps_what_it_trained_until_the_store_is_back_and_polls_meanwhile(
+    s3_server: S3, store: ArtifactStore, files: Path, tmp_path: Path
+) -> None:
+    idle, stopping, unused = Idle(TopicPartition("requests", 0)), threading.Event(), cast(Any, None)
+    trainer = Worker(cast(Any, idle), unused, unused, store, unused, tmp_path, 1, Pulse(), stopping)
+    s3_server.stop()
+    back = threading.Timer(1.5, s3_server.start)
+    back.start()
+    try:
+        digest = trainer._patiently(idle.part, lambda: store.put(FOLDER, files, {}))
+    finally:
+        back.join()
+    assert store.digest(FOLDER) == digest
+    assert idle.polled > 1
+    s3_server.stop()
+    stopping.set()
+    with pytest.raises(InterruptedTrainingError):
+        trainer._patiently(idle.part, lambda: store.put("versions/v-2", files, {}))
