@@ -26,6 +26,7 @@ from shared.lm.adapters import Adapted
 from shared.lm.batches import by_length
 from shared.lm.lora import parts
 from shared.lm.packing import Packed
+from shared.lm.program import Program
 from shared.lm.stack import Stack
 
 MAX_TOKENS = 128  # MiniLM was trained on 128; longer inputs are cut, as sentence-transformers does
@@ -33,13 +34,6 @@ EMBED_BATCH = 64  # on two cores throughput is flat from 32 to 128; 64 keeps a s
 LEARNING = "eager"  # torch's fused attention takes half of a training step on the CPU: its backward pass is slow there
 PACKED = 512  # tokens of a packed row: longer ones compute no faster
 FULL = 96  # tokens of a row from which on it pays to give another one to the next core
-ALIKE = 0.02  # how far two unit vectors of one text may be apart in bfloat16: 0.002 to 0.005 were seen
-PROBE = (
-    "when is my flight",
-    "no",
-    "could you tell me how much money there is on my savings account",
-    "when is my flight " * 20 + "how much money " * 30,  # whoever hears neighbours alone hears one half of it
-)
 HALFWAY_BYTES = 2**30  # of what is kept of all texts of one increment
 
 Inputs = Sequence[list[int] | Tensor]  # token ids of each text, or what `Encoder.halfway` made of them
@@ -55,11 +49,14 @@ class Encoder(Adapted):
             ArtifactError, ConfigError: see `shared.lm.bases.locate`.
         """
         super().__init__(base, AutoModel)
-        self._stack = _stack(self._model)
+        self._stack = Stack.of(self._model)
         self._count = torch.get_num_threads()
         self._cores = _one_each(self._count)
         self._merged: dict[str, list[Tensor]] = {}  # the weights of all linear maps under each adapter that answers
-        self.packs = self._stays_the_same_when_packed()
+        texts, linears = self.tokens(program.PROBE), [*self._carrier.linears.values()]
+        with torch.inference_mode():
+            self._program = program.trace(self._model, linears, self.bf16, texts, self.forward(texts))
+        self.packs = self._program is not None
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, cut at `MAX_TOKENS`."""
@@ -100,7 +97,9 @@ class Encoder(Adapted):
     def attach(self, adapter: str, folder: Path) -> None:
         """Let an adapter answer; see `Adapted.attach`. The program takes the weights with the adapter in them."""
         super().attach(adapter, folder)
-        if self.packs:
+        if not self.packs:
+            return
+        with self.on_one_core():  # others compute meanwhile, and products on all cores would wait for them
             self._merged[adapter] = self._carrier.adapters[adapter].merged(self._carrier.linears)
 
     def detach(self, adapter: str) -> None:
@@ -140,7 +139,7 @@ class Encoder(Adapted):
 
     def _packed(self, tokens: list[list[int]], adapter: str) -> Tensor:
         """Unit vectors [rows, width] of one packed row, under one adapter."""
-        return self._program(*Packed.of(tokens), *self._merged[adapter])
+        return cast(Program, self._program)(*Packed.of(tokens), *self._merged[adapter])
 
     def _padded(self, tokens: list[list[int]], adapters: list[str]) -> Tensor:
         """Unit vectors [rows, width] by one forward; neighbours under one adapter are computed together."""
@@ -174,20 +173,6 @@ class Encoder(Adapted):
             return torch.stack([one.mean(0) for one in cast(list[Tensor], inputs)]) if inputs else torch.empty(0)
         return self.embed(inputs, adapter)
 
-    def _stays_the_same_when_packed(self) -> bool:
-        """Whether this architecture can be packed: it takes places and attention from outside, and nothing else tells.
-
-        Then `_program` is there.
-        """
-        texts, linears = self.tokens(PROBE), [*self._carrier.linears.values()]
-        try:
-            self._program = program.trace(self._model, linears, self.bf16, Packed.of(texts[:2]))
-            with torch.inference_mode():
-                found = self._program(*Packed.of(texts), *(one.weight for one in linears))
-                return bool((found - self.forward(texts)).norm(dim=-1).max() < ALIKE)
-        except (TypeError, ValueError, RuntimeError, IndexError):  # it has no such argument, or no such place
-            return False
-
     def _run(self, inputs: Inputs, mask: Tensor) -> Tensor:
         """The last hidden states [rows, tokens, width] of token ids, or of what came halfway."""
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bf16):
@@ -207,13 +192,6 @@ def _one_each(cores: int) -> ThreadPoolExecutor | None:
     if cores < 2:
         return None
     return ThreadPoolExecutor(cores, thread_name_prefix="core", initializer=partial(torch.set_num_threads, 1))
-
-
-def _stack(model: nn.Module) -> Stack | None:
-    try:
-        return Stack(model)
-    except ValueError:
-        return None
 
 
 def _mask(inputs: Inputs) -> Tensor:

@@ -23,17 +23,34 @@ from transformers import AttentionInterface
 from shared.lm.packing import Packed
 
 ATTENTION = "packed"
+ALIKE = 0.02  # how far two unit vectors of one text may be apart in bfloat16: 0.002 to 0.005 were seen
+PROBE = (
+    "when is my flight",
+    "no",
+    "could you tell me how much money there is on my savings account",
+    "when is my flight " * 20 + "how much money " * 30,  # whoever hears neighbours alone hears one half of it
+)
 
 Program = Callable[..., Tensor]  # of the fields of `Packed`, and of the weights of all linear maps in their order
 
 
-def trace(model: Any, linears: Sequence[nn.Linear], bf16: bool, example: Packed) -> Program:
+def trace(
+    model: Any, linears: Sequence[nn.Linear], bf16: bool, texts: Sequence[list[int]], padded: Tensor
+) -> Program | None:
     """Unit vectors [texts, width] of a packed row: mean over tokens, normalised.
 
-    Raises:
-        TypeError, ValueError, RuntimeError, IndexError: the architecture does not take places, or other attention.
+    None where the program does not say of the texts, of which the first ones are traced, what the model says of them
+    padded: its architecture takes no places from outside, does not count them from zero, or hears neighbours alone.
     """
+    weights = [one.weight for one in linears]
+    try:
+        made = _trace(model, linears, bf16, Packed.of(texts[:2]), weights)
+        return made if (made(*Packed.of(texts), *weights) - padded).norm(dim=-1).max() < ALIKE else None
+    except (TypeError, ValueError, RuntimeError, IndexError):  # it has no such argument, or no such place
+        return None
 
+
+def _trace(model: Any, linears: Sequence[nn.Linear], bf16: bool, example: Packed, weights: Sequence[Tensor]) -> Program:
     def forward(*given: Tensor) -> Tensor:
         packed, weights = Packed(*given[: -len(linears)]), given[-len(linears) :]
         with _holding(linears, weights), torch.autocast("cpu", torch.bfloat16, bf16, cache_enabled=False):
@@ -44,12 +61,9 @@ def trace(model: Any, linears: Sequence[nn.Linear], bf16: bool, example: Packed)
     answering = model.config._attn_implementation
     model.set_attn_implementation(ATTENTION)
     try:
-        with warnings.catch_warnings(), torch.inference_mode():
-            warnings.simplefilter(
-                "ignore"
-            )  # deprecated, and Python decides on the way; the caller compares what it says
-            given = (*example, *(one.weight for one in linears))
-            return cast(Program, torch.jit.trace(forward, given, check_trace=False))  # type: ignore[no-untyped-call]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecated, and Python decides on the way; the caller compares
+            return cast(Program, torch.jit.trace(forward, (*example, *weights), check_trace=False))  # type: ignore[no-untyped-call]
     finally:
         model.set_attn_implementation(answering)
 

@@ -34,6 +34,14 @@ class Stack:
             raise ValueError(f"{type(model).__name__} does not keep its layers in one list.")
         self._owner, self._name, self._layers = found[0]
 
+    @classmethod
+    def of(cls, model: nn.Module) -> Stack | None:
+        """The layers of a model; None where its architecture keeps them in another way."""
+        try:
+            return cls(model)
+        except ValueError:
+            return None
+
     def __len__(self) -> int:
         """How many layers there are."""
         return len(self._layers)

@@ -25,8 +25,7 @@ from transformers import (
 )
 
 from shared.errors import ArtifactError
-from shared.lm import encoder as encoders
-from shared.lm import packing
+from shared.lm import packing, program
 from shared.lm.bases import locate
 from shared.lm.encoder import PACKED, Encoder
 from shared.lm.lora import CONFIG
@@ -178,7 +177,7 @@ def test_only_an_architecture_that_stays_the_same_is_packed(
     encoder.attach("made", saved(encoder, tmp_path / "made", 1, 2, 2))
     together = encoder.vectors(tokens, ["made"] * len(tokens))
     alone = torch.cat([encoder.vectors([one], ["made"]) for one in tokens])
-    assert (together - alone).norm(dim=-1).max() < encoders.ALIKE
+    assert (together - alone).norm(dim=-1).max() < program.ALIKE
 
 
 def test_files_that_do_not_fit_the_base_are_refused(folders: dict[str, Path], tmp_path: Path) -> None:
