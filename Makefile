@@ -11,12 +11,21 @@ CPU_FREE := ^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --override requirements/overrides.txt
 
-.PHONY: help setup demo local test check bench nemesis schemas lock clean
+PROJECT ?= learnback
+COMPOSE := $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose) --project-name $(PROJECT)
+LEARNBACK_SECRETS ?= ./secrets
+LEARNBACK_POLICY ?= $(or $(POLICY),$(if $(filter compose,$(TARGET)),./local/demo/$(if $(filter extract,$(SCENARIO)),extract,learnback).toml,./learnback.toml))
+LEARNBACK_THREADS ?= $(shell echo $$((($$(nproc) + 1) / 2)))
+export COMPOSE LEARNBACK_SECRETS LEARNBACK_POLICY LEARNBACK_THREADS TORCH
+
+.PHONY: help setup demo local up down compose test test-containers check bench nemesis schemas lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo [SCENARIO=extract] [DATA=folder] [REPORT=file] [SEED=0]   play the whole loop, report, open the board"
 	@echo "make local     run everything in .learnback/ until Ctrl-C"
+	@echo "make up [POLICY=file]   build and start everything in containers     make down [VOLUMES=1]   stop it [and forget it]"
+	@echo "make demo TARGET=compose     play the demo against the containers    make test-containers    prove them, from nothing"
 	@echo "make test      all tests        make check   format, lint, types, layers"
 	@echo "make bench NAME=ingest [QUICK=1] [REPORT=file]   measure a published figure again"
 	@echo "make nemesis [MINUTES=20] [REPORT=file] [SEED=0]   break everything at random, prove that nothing is lost"
@@ -25,11 +34,38 @@ help:
 
 setup: .venv/.ready
 
-demo: setup
-	@$(BIN)/python -m local.demo $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(DATA),--data "$(DATA)") $(if $(REPORT),--report "$(REPORT)") $(if $(SEED),--seed $(SEED))
+demo: setup $(if $(filter compose,$(TARGET)),up)
+	@$(BIN)/python -m local.demo $(if $(TARGET),--target $(TARGET)) $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(DATA),--data "$(DATA)") $(if $(REPORT),--report "$(REPORT)") $(if $(SEED),--seed $(SEED))
 
 local: setup
 	@$(BIN)/python -m local.up
+
+# In containers. The secrets are made once; every container reads those of its own alone, and their folder keeps others out.
+up: $(addprefix $(LEARNBACK_SECRETS)/,learnback_secret postgres_password recorder_password reader_password s3_credentials) | learnback.toml
+	@$(COMPOSE) build
+	@$(COMPOSE) up -d
+	@sh local/await_containers.sh $(COMPOSE)
+
+down:
+	@$(COMPOSE) --profile prometheus down $(if $(VOLUMES),--volumes)
+
+compose:
+	@echo "$(COMPOSE)"
+
+learnback.toml:
+	@echo "# What the loop may do: docs/operations.md, «Policy». Everything has a default." > $@
+
+$(LEARNBACK_SECRETS)/%:
+	@mkdir -p -m 700 $(@D)
+	@head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' > $@ && chmod 444 $@
+
+$(LEARNBACK_SECRETS)/s3_credentials:
+	@mkdir -p -m 700 $(@D)
+	@printf '[default]\naws_access_key_id = learnback\naws_secret_access_key = %s\n' "$$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')" > $@
+	@chmod 444 $@
+
+test-containers: setup
+	@LEARNBACK_TEST_CONTAINERS=1 $(BIN)/python -m pytest -s --timeout 2400 tests/containers
 
 test: setup
 	@$(BIN)/python -m pytest $(TESTS)
@@ -53,8 +89,8 @@ schemas: setup
 lock: .venv/.uv
 	echo uv | $(COMPILE) - -o requirements/uv.txt
 	$(COMPILE) pyproject.toml --all-extras -o $(LOCK)
-	@for service in $(SERVICES); do echo "requirements/$$service.txt"; \
-		$(COMPILE) pyproject.toml --extra $$service -c $(LOCK) -o requirements/$$service.txt || exit 1; done
+	@for part in $(SERVICES) cli lm; do echo "requirements/$$part.txt"; \
+		$(COMPILE) pyproject.toml --extra $$part -c $(LOCK) -o requirements/$$part.txt || exit 1; done
 	@! grep -n "://" requirements/*.txt || { echo "A lock names an address; remove it." >&2; exit 1; }
 
 clean:

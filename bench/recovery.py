@@ -20,6 +20,7 @@ import psutil
 from bench.report import Figure, Tell, at_most
 from bench.users import Users
 from bench.witnesses import WITNESSES, Scene, scene
+from local.demo.place import on_this_machine
 from local.demo.play import add_model
 from local.demo.story import HELP_DESK, read_story
 from local.programs import START_S
@@ -77,7 +78,7 @@ def measure(quick: bool, tell: Tell) -> list[Figure]:
     story = read_story(HELP_DESK, 2000, 1)
     with tempfile.TemporaryDirectory(prefix="learnback-bench-") as name, installed(Path(name) / "run") as here:
         key, rows = here.key(APP), list(story.stream)
-        add_model(here.run, here.ports, MODEL, story, key)
+        add_model(on_this_machine(here.run, here.ports), MODEL, story, key)
         users, asker = (Users(here.ports, key, MODEL, rows) for _ in range(2))
         tell(f"{plan.events:,} events onto the log")
         users.fill(plan.events)

@@ -13,6 +13,7 @@ from sqlalchemy import create_engine
 from local.readiness import is_ready
 from nemesis.installation import Installation
 from shared.errors import FatalError
+from shared.kafka import Bus
 from shared.tables import consumed
 from shared.topics import TOPICS
 
@@ -41,11 +42,20 @@ def drain(here: Installation, timeout_s: float) -> Drain:
 
 def _drained(here: Installation, start: float, timeout_s: float) -> None:
     _await(lambda: all(map(is_ready, here.programs.values())), start + timeout_s, "not every program became ready")
-    _await(lambda: spooled(here) == 0, start + timeout_s, "the collector's spool did not become empty")
-    rest(here, start + timeout_s - time.monotonic())
+    await_spool(here.ports.url("collector"), start + timeout_s)
+    rest(here.bus, here.run.database_url, start + timeout_s - time.monotonic())
 
 
-def rest(here: Installation, timeout_s: float) -> None:
+def await_spool(collector: str, deadline: float) -> None:
+    """Wait until the spool of the collector at an address is empty.
+
+    Raises:
+        FatalError: it is not at the deadline, which is a moment of the monotonic clock.
+    """
+    _await(lambda: spooled(collector) == 0, deadline, "the collector's spool did not become empty")
+
+
+def rest(bus: Bus, database_url: str, timeout_s: float) -> None:
     """Wait until the recorder has read everything, and nothing comes any more.
 
     Raises:
@@ -55,27 +65,27 @@ def rest(here: Installation, timeout_s: float) -> None:
     calm_since: float | None = None
     while calm_since is None or time.monotonic() - calm_since < CALM_S:
         if time.monotonic() > deadline:
-            raise FatalError(f"The recorder did not catch up in time: {lag(here)} records are left.")
-        calm_since = None if lag(here) else calm_since or time.monotonic()
+            raise FatalError(f"The recorder did not catch up in time: {lag(bus, database_url)} records are left.")
+        calm_since = None if lag(bus, database_url) else calm_since or time.monotonic()
         time.sleep(POLL_S)
 
 
-def spooled(here: Installation) -> float:
-    """Events in the collector's spool."""
-    with urllib.request.urlopen(f"{here.ports.url('collector')}/metrics", timeout=5) as answer:  # noqa: S310
+def spooled(collector: str) -> float:
+    """Events in the spool of the collector at an address."""
+    with urllib.request.urlopen(f"{collector}/metrics", timeout=5) as answer:  # noqa: S310
         found = SPOOLED.search(answer.read().decode())
     if found is None:
         raise FatalError("The collector does not say how many events are in its spool.")
     return float(found.group(1))
 
 
-def lag(here: Installation) -> int:
+def lag(bus: Bus, database_url: str) -> int:
     """Records on the broker that SQL does not know of yet."""
-    engine = create_engine(here.run.database_url)
+    engine = create_engine(database_url)
     with engine.connect() as connection:
         places = consumed(connection)
     engine.dispose()
-    with here.bus.follower(*TOPICS) as follower:
+    with bus.follower(*TOPICS) as follower:
         ends = follower.consumer.end_offsets(follower.parts)
     return sum(end - places.get((part.topic, part.partition), 0) for part, end in ends.items())
 

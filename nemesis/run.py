@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 
+from local.demo.place import on_this_machine
 from local.demo.play import add_model
 from local.demo.story import HELP_DESK, read_story
 from local.layout import environment
@@ -57,7 +58,7 @@ def run(plan: Plan, folder: Path) -> dict[str, Any]:
     story = read_story(HELP_DESK, 2000, plan.seed)
     with installed(folder / "run") as here:
         key = here.key(APP)
-        add_model(here.run, here.ports, MODEL, story, key)
+        add_model(on_this_machine(here.run, here.ports), MODEL, story, key)
         breaker = Breaker(here, random.Random(f"{plan.seed}/faults"), plan.fault_every_s)
         with History(file) as written:
             clients, unknown = asyncio.run(_load(plan, here, key, written, breaker, list(story.stream)))
@@ -91,7 +92,7 @@ def replayed(here: Installation, folder: Path) -> bool | None:
     for name, program in here.programs.items():
         if name not in ("kafka", "recorder"):
             here.stack.end(program)
-    rest(here, DRAIN_S)
+    rest(here.bus, here.run.database_url, DRAIN_S)
     settings = {**os.environ, **environment(here.run, here.ports), "LEARNBACK_POLICY_FILE": str(POLICY)}
     told = []
     for command in (["digest"], ["replay", "--into", f"sqlite:///{folder / 'replayed.db'}"]):

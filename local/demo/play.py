@@ -15,17 +15,16 @@ from rich.console import Console
 from sqlalchemy import Engine
 
 from cli.progress import LiveBar, describe_steps
+from local.demo.place import Place
 from local.demo.report import Report
 from local.demo.scenarios import INTENT
 from local.demo.stored import labels_of, training_speed, wait_stored
 from local.demo.story import Story, write_rows
 from local.demo.users import Traffic, Users
-from local.layout import Ports, RunFolder, environment
 from services.board.velocity import velocity
 from services.trainer.reports import Progress
 from shared.artifacts import ArtifactStore
 from shared.errors import FatalError
-from shared.identity import Keyring, read_secret
 from shared.policy import read_policy
 from shared.tables import open_database
 
@@ -37,10 +36,10 @@ LINE_EVERY_S = 10.0
 
 @dataclass(frozen=True)
 class Play:
-    """What is played, and where."""
+    """What is played, and where; `key` is of the app whose name is the model's."""
 
-    run: RunFolder
-    ports: Ports
+    place: Place
+    key: str
     story: Story
     seed: int
     rate: float
@@ -53,30 +52,29 @@ def play(demo: Play, console: Console) -> Report:
         FatalError: the model does not come to serve.
     """
     start = time.monotonic()
-    key = Keyring(demo.run.keys_file, read_secret(demo.run.secret_file)).create(MODEL)
-    first = add_model(demo.run, demo.ports, MODEL, demo.story, key)
-    traffic = asyncio.run(_ask(demo, key, console))
-    engine = open_database(demo.run.database_url)
+    first = add_model(demo.place, MODEL, demo.story, demo.key)
+    traffic = asyncio.run(_ask(demo, console))
+    engine = open_database(demo.place.database)
     return _report(demo, first, traffic, engine, console, start)
 
 
-def add_model(run: RunFolder, ports: Ports, model: str, story: Story, key: str) -> str:
+def add_model(place: Place, model: str, story: Story, key: str) -> str:
     """Make v0, as a person does: by the command. Returns its version as soon as the predictor serves it.
 
     Raises:
         FatalError: it does not come to serve.
     """
-    examples, anchor = run.root / f"{model}-examples.jsonl", run.root / f"{model}-anchor.jsonl"
+    examples, anchor = place.folder / f"{model}-examples.jsonl", place.folder / f"{model}-anchor.jsonl"
     task = story.scenario.task
     write_rows(examples, story.seeds, task)
     write_rows(anchor, story.anchor, task)
     command = [sys.executable, "-m", "cli", "models", "add", model, "--task", task, "--base", story.scenario.base]
     command += ["--examples", str(examples), "--anchor", str(anchor)]
-    command += ["--collector", ports.url("collector"), "--key-file", str(run.board_key_file)]
-    if subprocess.run(command, env={**os.environ, **environment(run, ports)}).returncode:
-        raise FatalError(f"The first version did not come to serve. See the logs in {run.logs}.")
+    settings = {"LEARNBACK_COLLECTOR_URL": place.collector, "LEARNBACK_KEY": place.reviewer_key}
+    if subprocess.run(command, env={**os.environ, **place.variables, **settings}).returncode:
+        raise FatalError(f"The first version did not come to serve. See the logs: {place.logs}")
     deadline = time.monotonic() + SERVED_S
-    with httpx.Client(base_url=ports.url("predictor"), headers={"Authorization": f"Bearer {key}"}) as http:
+    with httpx.Client(base_url=place.predictor, headers={"Authorization": f"Bearer {key}"}) as http:
         while time.monotonic() < deadline:
             response = http.get("/v1/models")
             served = response.json() if response.is_success else []
@@ -86,8 +84,7 @@ def add_model(run: RunFolder, ports: Ports, model: str, story: Story, key: str) 
     raise FatalError(f"The predictor does not serve {model}.")
 
 
-async def _ask(demo: Play, key: str, console: Console) -> Traffic:
-    ports = demo.ports
+async def _ask(demo: Play, console: Console) -> Traffic:
     total, recent = len(demo.story.stream), demo.story.scenario.last // 2
     every = max(1, demo.story.scenario.last // 50)  # what is shown has to be counted
     with LiveBar("users", console, line_every_s=LINE_EVERY_S) as bar:
@@ -96,8 +93,8 @@ async def _ask(demo: Play, key: str, console: Console) -> Traffic:
             if traffic.asked % every == 0:
                 bar.show(traffic.asked, total, _describe(traffic, total, recent))
 
-        patience, predictor = demo.story.scenario.patience, ports.url("predictor")
-        async with AsyncClient(ports.url("collector"), key, predictor_url=predictor, timeout=patience) as client:
+        place, patience = demo.place, demo.story.scenario.patience
+        async with AsyncClient(place.collector, demo.key, predictor_url=place.predictor, timeout=patience) as client:
             users = Users(client, MODEL, demo.story, demo.seed, show)
             traffic = await users.play(demo.rate)
         bar.show(total, total, _describe(traffic, total, recent), is_news=True)
@@ -128,7 +125,7 @@ def _report(demo: Play, first: str, traffic: Traffic, engine: Engine, console: C
 
         config = read_policy(played.policy).of(MODEL).training
         joint = joint_accuracy(played.task, played.base, lessons, test, config, show)
-    before = version_accuracy(played.task, played.base, ArtifactStore(f"file://{demo.run.artifacts}"), first, test)
+    before = version_accuracy(played.task, played.base, ArtifactStore(demo.place.artifacts), first, test)
     reached = velocity(engine, MODEL)
     return Report(
         dataset=story.dataset,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from local.demo.place import on_this_machine
 from local.demo.play import add_model
 from local.demo.story import HELP_DESK, Story, read_story, write_rows
 from local.layout import Ports, RunFolder, run_folder
@@ -55,7 +56,7 @@ class Machine:
 
     def add(self, model: str, story: Story, key: str) -> str:
         """Add a model by the command; returns its first version."""
-        return add_model(self.run, self.ports, model, story, key)
+        return add_model(on_this_machine(self.run, self.ports), model, story, key)
 
 
 def slice_of(folder: Path, into: Path) -> Path:
