@@ -347,9 +347,17 @@ class VerdictReached(Event):
     checks: Annotated[tuple[Check, ...], Field(strict=False)] = ()
     champion_accuracy: Share | None = None
     candidate_accuracy: Share | None = None
-    evidence: Annotated[int, Field(ge=0)] = Field(default=0, description="Solicited rows both versions were judged on.")
+    evidence: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Rows both versions were judged on: solicited answers and audits."
+    )
+    audits: Annotated[int, Field(ge=0)] = Field(default=0, description="Rows of them that are a reviewer's labels.")
+    silent: Annotated[tuple[Id, ...], Field(strict=False)] | None = Field(
+        default=None,
+        description="Predictions on whose input the two differ, and of which no user who was asked has said anything:"
+        " for a reviewer to label.",
+    )
     labels_to_decide: Annotated[int, Field(ge=0)] | None = Field(
-        default=None, description="How many more solicited answers would decide, when inconclusive."
+        default=None, description="How many more rows would decide, when inconclusive; audits where users are silent."
     )
     alpha: Share | None = Field(default=None, description="Level of the superiority test; null: none was made.")
     alpha_left: Share | None = Field(

@@ -128,6 +128,11 @@ class Gate(Section):
     )
     tries: int = Field(default=20, ge=1, description="Tests of a reign among which alpha is spent evenly; not if fast.")
     window: int = Field(default=3000, ge=1, description="Newest holdout rows that are evidence; older ones graduate.")
+    silence: Literal["against", "fair"] = Field(
+        default="against",
+        description="What an answer counts that a user was asked for and did not give, where the two versions differ:"
+        " `against` the candidate, or nothing, on trust that who is silent does not depend on who was right.",
+    )
     delta: Share = Field(default=0.02, description="Loss on the golden anchor that is still not inferior.")
     power: Share = Field(default=0.8, description="Power at which missing labels are counted.")
     latency_ratio: float = Field(default=1.5, gt=0, description="A candidate may take so many times as long to answer.")

@@ -8,7 +8,7 @@ import unicodedata
 
 _SPACES = re.compile(r"\s+")
 _WORDS = re.compile(r"\w+")
-_CLASS = 16  # hex digits of an example's id that its near-duplicates share
+CLASS = 16  # hex digits of an example's id that its near-duplicates share
 
 
 def normalise(text: str) -> str:
@@ -40,12 +40,12 @@ def example_id(model: str, text: str) -> str:
     32 hex digits. Near-duplicates share the first half, so that an index of ids finds a whole class side by side and a
     second one, of fingerprints, is not needed: each index in the order of a hash is another page written a row.
     """
-    return short_hash(model, fingerprint(text))[:_CLASS] + short_hash(normalise(text))[_CLASS:]
+    return short_hash(model, fingerprint(text))[:CLASS] + short_hash(normalise(text))[CLASS:]
 
 
 def class_of(example: str) -> str:
     """What the ids of an example and of its near-duplicates begin with."""
-    return example[:_CLASS]
+    return example[:CLASS]
 
 
 def short_hash(*parts: str) -> str:

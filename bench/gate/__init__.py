@@ -71,7 +71,7 @@ def figures_of(name: str, size: Size, seed: int, advance: Advance) -> list[Figur
 
 def _steps(name: str, size: Size) -> int:
     known = {
-        "better": 2 * size.better,
+        "better": len(chances.KINDS) * size.better,
         "poisoned": size.worse,
         "backdoor": size.worse,
         "canary": size.trials,

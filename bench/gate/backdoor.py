@@ -20,7 +20,7 @@ from bench.gate.world import Version, world
 from bench.report import Figure, at_most
 from schemas.events import Check
 from services.evaluator import probes
-from services.evaluator.evidence import Row
+from services.evaluator.rows import Row
 from shared.policy import Gate
 
 WORDS, LABELS, LENGTH = 3000, 20, 9

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.random import Generator
 
 from bench.gate.equal import Advance
+from bench.gate.line import OTHERWISE
 from bench.gate.rates import Count, share
 from bench.gate.world import Version, world
 from bench.report import Figure, at_least
@@ -14,7 +15,6 @@ from shared.policy import Trial as Rules
 
 ACCURACY, LOSS, DISCORDANCE = 0.8, 0.03, 0.09
 ANSWERS = 1500  # solicited, to both versions together
-OTHERWISE = 0.5  # of the inputs on which both are wrong, how many they answer differently
 HALF, FEW = 0.5, 0.1  # of the users
 
 

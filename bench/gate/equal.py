@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.random import Generator
@@ -19,6 +19,7 @@ from bench.gate.rates import Count, share
 from bench.gate.traffic import Habits
 from bench.gate.world import Version, world
 from bench.report import Figure, at_most
+from shared.policy import Gate
 
 ACCURACY = 0.8
 DISCORDANCE = (0.04, 0.16)
@@ -43,6 +44,7 @@ class Equal:
     rows_per_user: int = 1
     sliced: bool = False
     promised: bool = True  # that the gate holds its level there
+    rules: Gate = field(default_factory=Gate)
 
     @property
     def predictions(self) -> int:
@@ -56,7 +58,7 @@ class Equal:
         champion = Version(np.full(1, ACCURACY))
         if self.sliced:
             drawn, champion = replace(drawn, slices=len(SLICES)), Version(np.array(SLICES))
-        return Course(drawn, self.habits, champion, self.predictions, candidates)
+        return Course(drawn, self.habits, champion, self.predictions, candidates, self.rules)
 
     def rival(self, champion: Version, chance: Generator) -> Version:
         """As good as the champion; where there are slices, better in one and as much worse in another."""
@@ -74,7 +76,16 @@ WORLDS = {
     "reported": Equal("equal, 60 % of errors and 5 % of successes reported", REPORTED),
     "drifting": Equal("equal, the same drifting and differing by slice", replace(REPORTED, drifts=True), sliced=True),
     "users": Equal("equal, users with 10 rows each", rows_per_user=10),
-    "silent": Equal("equal, of those asked 90 % answer on errors, 60 % on successes", SILENT, promised=False),
+    "silent": Equal("equal, of those asked 90 % answer on errors, 60 % on successes", SILENT),
+    "silent-drifting": Equal(
+        "equal, the same drifting and differing by slice", replace(SILENT, drifts=True), sliced=True
+    ),
+    "silent-audited": Equal(
+        "equal, the first of these, and half is labelled by reviewers", replace(SILENT, audited=0.5)
+    ),
+    "silent-trusted": Equal(
+        "equal, 90 % and 60 %, gate.silence = fair", SILENT, rules=Gate(silence="fair"), promised=False
+    ),
 }
 
 

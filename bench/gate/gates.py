@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
+import numpy as np
+
 from bench.gate.world import Bools, Ints
 from schemas.events import CandidateTrained, Check, ModelStateChanged, VerdictReached
 from services.evaluator import gate, retest
 from services.evaluator.examiner import verdict_of
+from services.evaluator.ground import Silence
 from services.evaluator.statistics import Paired, exact_p
 from shared.policy import Gate
 
@@ -53,10 +56,24 @@ LINEAGE = gate.parentage(CANDIDATE.parent, CHAMPION.version)
 
 
 @dataclass(frozen=True)
+class Silent:
+    """Which rows somebody spoke of, where those who were asked did not and the versions differ, and the audits.
+
+    `unbounded`: there are more of the silent than were looked at.
+    """
+
+    heard: Bools
+    apart: Bools
+    audited: Bools
+    unbounded: bool = False
+
+
+@dataclass(frozen=True)
 class Shown:
     """What a gate may look at: who was right on which row, whose row it is, whether it may judge, and the anchor.
 
-    `is_new` is False when the gate has seen this candidate, on fewer rows.
+    `is_new` is False when the gate has seen this candidate, on fewer rows. Who is `silent` may not be looked at by who
+    was right.
     """
 
     champion: Bools
@@ -65,11 +82,23 @@ class Shown:
     evidence: Bools
     anchor: Paired = NOBODY
     is_new: bool = True
+    silent: Silent | None = None
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Gains and losses over all rows."""
-        return int((self.candidate & ~self.champion).sum()), int((self.champion & ~self.candidate).sum())
+        """Gains and losses over all rows that somebody spoke of."""
+        heard = self.silent.heard if self.silent else True
+        gains, losses = self.candidate & ~self.champion, self.champion & ~self.candidate
+        return int((gains & heard).sum()), int((losses & heard).sum())
+
+    @property
+    def silence(self) -> Silence:
+        """What the product is told of those who are silent."""
+        if self.silent is None:
+            return Silence()
+        users = tuple(f"u{user}" for user in self.users[self.silent.apart].tolist())
+        audits = tuple(np.flatnonzero(self.silent.audited[self.evidence]).tolist())
+        return Silence(users, audits, self.silent.unbounded)
 
 
 class Doorkeeper(Protocol):
@@ -94,7 +123,8 @@ class Product:
             return False
         mine = shown.evidence
         paired = paired_of(shown.champion[mine], shown.candidate[mine], shown.users[mine])
-        judgement = gate.judge(paired, shown.anchor, LINEAGE, self.tested, self.rules, self.further)
+        silence = shown.silence
+        judgement = gate.judge(paired, shown.anchor, LINEAGE, self.tested, self.rules, self.further, silence)
         self.last = verdict_of(CANDIDATE, CHAMPION, judgement, evidence=paired.n)
         self.tested = 0 if judgement.outcome == "promote" else self.tested + (judgement.alpha is not None)
         return judgement.outcome == "promote"

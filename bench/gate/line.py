@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.random import Generator
 
-from bench.gate.gates import NAIVE, NOBODY, OURS, Doorkeeper, Product, Shown
+from bench.gate.gates import NAIVE, NOBODY, OURS, Doorkeeper, Product, Shown, Silent
 from bench.gate.traffic import Habits, Log, Traffic, evidence
 from bench.gate.world import Version, World
 from services.evaluator.statistics import Paired
 from shared.policy import Gate
 
+OTHERWISE = 0.5  # of the inputs on which both are wrong, how many they answer differently
 PARTS = 4  # of the time between two candidates, after each of which one that waits may be looked at again
 
 
@@ -46,7 +47,8 @@ class Scene:
         answers = self._course.world.right(self.candidate, fresh.inputs, self._chance)
         log, answered = self.log.then(fresh), np.concatenate([self._answers, answers])
         kept = log.newest(evidence(log), self._course.rules.window)
-        kept |= log.newest(np.ones(len(log), dtype=np.bool_), self._course.rules.window)
+        for chosen in (log.heard, ~log.heard):
+            kept |= log.newest(chosen, self._course.rules.window)
         self.log, self._answers = log.where(kept), answered[kept]
         return fresh
 
@@ -61,8 +63,16 @@ class Scene:
 
     def shown(self, is_new: bool = True, anchor: Paired = NOBODY) -> Shown:
         """What gates may look at now."""
-        mine = self.log.newest(evidence(self.log), self._course.rules.window)
-        return Shown(self.log.champion, self._answers, self.log.inputs.user, mine, anchor, is_new)
+        log, window = self.log, self._course.rules.window
+        mine = log.newest(evidence(log), window)
+        unheard = log.newest(~log.heard & (np.cumsum(mine) > 0), window)
+        apart = log.champion != self._answers
+        if unheard.any():  # two that are wrong may say different things
+            apart |= ~log.champion & ~self._answers & (self._chance.random(len(log)) < OTHERWISE)
+        if self._course.habits.reviewed:
+            mine, unheard = mine | (unheard & apart), unheard & ~apart
+        silent = Silent(log.heard, unheard & apart, log.audited, bool(unheard.sum() >= window))
+        return Shown(log.champion, self._answers, log.inputs.user, mine, anchor, is_new, silent)
 
 
 def first_promotions(course: Course, rival: Callable[[], Version], chance: Generator) -> dict[str, int | None]:

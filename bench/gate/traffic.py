@@ -15,7 +15,7 @@ from numpy.random import Generator
 from bench.gate.world import Bools, Floats, Inputs, Version, World
 from services.recorder.curation import Case, curate
 from services.recorder.heads import Member, side_of
-from services.recorder.votes import Vote
+from services.recorder.votes import Ruling, Vote
 from shared.policy import Trust
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -28,7 +28,8 @@ class Habits:
     """Shares of predictions: of how many feedback is asked for; of the others, how many errors and successes are told.
 
     All that are asked answer, unless `answer_errors` and `answer_successes` say otherwise. `drifts`: propensities to
-    volunteer walk at random, in each slice by themselves, from other starting points.
+    volunteer, and to answer, walk at random, in each slice by themselves, from other starting points. `audited`: the
+    share of predictions that reviewers label. `reviewed`: they also label what users left open where versions differ.
     """
 
     asked: float = 1.0
@@ -37,15 +38,27 @@ class Habits:
     answer_errors: float = 1.0
     answer_successes: float = 1.0
     drifts: bool = False
+    audited: float = 0.0
+    reviewed: bool = False
 
 
 @dataclass(frozen=True)
 class Log:
-    """All that was said: of which inputs, whether the champion was right, and whether it was asked for."""
+    """All that was said or asked: of which inputs, and whether the champion was right.
+
+    And whether users were asked, whether they said anything, and whether a reviewer labelled it.
+    """
 
     inputs: Inputs
     champion: Bools
     solicited: Bools
+    said: Bools
+    audited: Bools
+
+    @property
+    def heard(self) -> Bools:
+        """What somebody said something of."""
+        return self.said | self.audited
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -56,14 +69,17 @@ class Log:
 
     def where(self, chosen: Bools) -> Log:
         """Some rows."""
-        return Log(self.inputs.where(chosen), self.champion[chosen], self.solicited[chosen])
+        columns = (self.champion, self.solicited, self.said, self.audited)
+        return Log(self.inputs.where(chosen), *(column[chosen] for column in columns))
 
     def then(self, more: Log) -> Log:
         """These rows, and newer ones."""
         return Log(
             self.inputs.then(more.inputs),
-            np.concatenate([self.champion, more.champion]),
-            np.concatenate([self.solicited, more.solicited]),
+            *(
+                np.concatenate([getattr(self, name), getattr(more, name)])
+                for name in ("champion", "solicited", "said", "audited")
+            ),
         )
 
     def judged_by(self, champion: Bools) -> Log:
@@ -78,7 +94,7 @@ class Traffic:
         """Draw where their habits begin."""
         self._world, self._habits, self._chance = world, habits, chance
         self._users = 0
-        shape = (2, world.slices)
+        shape = (2, 2, world.slices)  # to volunteer, to answer; of an error, of a success
         self._drift = chance.normal(0, 1, shape) if habits.drifts else np.zeros(shape)
 
     def serve(self, champion: Version, predictions: int) -> Log:
@@ -88,15 +104,18 @@ class Traffic:
         self._users += predictions
         right = self._world.right(champion, inputs, chance)
         asked = chance.random(predictions) < habits.asked
-        tells = np.where(right, *self._propensities()[::-1, inputs.slice])
-        answers = np.where(right, habits.answer_successes, habits.answer_errors)
+        told, answered = self._propensities()
+        tells, answers = (np.where(right, *share[::-1, inputs.slice]) for share in (told, answered))
         said = chance.random(predictions) < np.where(asked, answers, tells)
+        audited = chance.random(predictions) < habits.audited if habits.audited else np.zeros_like(said)
         self._walk()
-        return Log(inputs, right, asked).where(said)
+        return Log(inputs, right, asked, said, audited).where(said | asked | audited)
 
     def _propensities(self) -> Floats:
-        """To tell of an error, and of a success, in each slice."""
-        start = np.clip([self._habits.errors, self._habits.successes], 1e-9, 1 - 1e-9)[:, None]
+        """To volunteer and to answer; of an error, and of a success; in each slice. Who always answers always does."""
+        habits = self._habits
+        shares = [[habits.errors, habits.successes], [habits.answer_errors, habits.answer_successes]]
+        start = np.clip(shares, 1e-9, 1 - 1e-12)[..., None]
         odds: Floats = start / (1 - start) * np.exp(self._drift)
         return odds / (1 + odds)
 
@@ -108,12 +127,13 @@ class Traffic:
 
 def evidence(log: Log) -> Bools:
     """The rows that the recorder puts where the gate reads: the others may teach, and never judge."""
+    judges = np.zeros_like(log.said) if not log.audited.any() else log.audited & is_audit_evidence()
     allowed = {
         (solicited, right): is_evidence(solicited, not right) for solicited in (True, False) for right in (True, False)
     }
     table = np.array([[allowed[solicited, right] for right in (False, True)] for solicited in (False, True)])
-    chosen: Bools = table[log.solicited.astype(int), log.champion.astype(int)]
-    return chosen
+    chosen: Bools = log.said & table[log.solicited.astype(int), log.champion.astype(int)]
+    return chosen | judges
 
 
 def is_evidence(solicited: bool, wrong: bool) -> bool:
@@ -121,3 +141,9 @@ def is_evidence(solicited: bool, wrong: bool) -> bool:
     side = side_of([Member("i", "feedback", "", (MOMENT, "f"), solicited)])
     vote = Vote("f", MOMENT, "p", "u", "correction", "target", solicited, wrong)
     return curate(Case("feedback", side, votes=(vote,)), {}, Trust()).status == "holdout"
+
+
+def is_audit_evidence() -> bool:
+    """Whether a reviewer's word on an input that was drawn makes it a row of the holdout."""
+    side = side_of([Member("i", "feedback", "", (MOMENT, "p"), solicited=True)])
+    return curate(Case("feedback", side, ruling=Ruling("relabel", "target")), {}, Trust()).status == "holdout"

@@ -1,4 +1,6 @@
-"""Inputs that were drawn at random for reviewers, and nothing else of them.
+"""Inputs that reviewers are asked for, and nothing else of them.
+
+They are what chance drew for reviewers, and what it drew for users who did not answer, where the gate waits for it.
 
 Who labels one must not know what a version said to it or what users said of that, or the labels would lean to who
 serves. So there is no choosing either: oldest first, one at a time.
@@ -12,7 +14,7 @@ from sqlalchemy import ColumnElement, Engine, func, select
 from sqlmodel import col
 
 from services.board.database import records, rows
-from shared.tables import Example, Prediction
+from shared.tables import Example, Prediction, Review, Verdict
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,29 @@ def is_open() -> ColumnElement[bool]:
 
 
 def waiting(engine: Engine, model: str, limit: int = 200) -> tuple[Audit, ...]:
-    """The inputs that wait, oldest first."""
+    """The inputs that wait: first those that the gate needs for a verdict, then the drawn ones; both oldest first."""
+    wanted = _wanted(engine, model)
+    asked_for = {one.example_id for one in wanted}
+    return (*wanted, *(one for one in _drawn(engine, model, limit) if one.example_id not in asked_for))[:limit]
+
+
+def _wanted(engine: Engine, model: str) -> tuple[Audit, ...]:
+    """What users left open where a candidate that waits differs from the champion."""
+    newest = select(Verdict).where(col(Verdict.model) == model, col(Verdict.decided_by) == "gate")
+    verdicts = records(engine, newest.order_by(col(Verdict.occurred_at).desc(), col(Verdict.event_id)).limit(1))
+    silent = [one for verdict in verdicts if verdict.outcome == "inconclusive" for one in verdict.silent or ()]
+    decided = select(col(Review.subject)).where(
+        col(Review.model) == model, col(Review.subject_kind) == "example", col(Review.prediction_id).is_not(None)
+    )
+    left = select(col(Prediction.example_id), col(Prediction.prediction_id), col(Prediction.input)).where(
+        col(Prediction.prediction_id).in_(silent), col(Prediction.example_id).not_in(decided)
+    )
+    found = rows(engine, left.order_by(col(Prediction.occurred_at), col(Prediction.prediction_id)))
+    return tuple(Audit(*one) for one in found)
+
+
+def _drawn(engine: Engine, model: str, limit: int) -> tuple[Audit, ...]:
+    """What chance drew for reviewers."""
     oldest = select(Example).where(col(Example.model) == model, is_open())
     found = records(engine, oldest.order_by(col(Example.first_at), col(Example.id)).limit(limit))
     drawn = (

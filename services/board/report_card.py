@@ -67,7 +67,7 @@ def _foot(card: VerdictCard) -> None:
 def _left(card: VerdictCard) -> str:
     parts = []
     if card.labels_to_decide is not None:
-        parts.append(f"About {card.labels_to_decide:,} more solicited answers would decide.")
+        parts.append(f"About {card.labels_to_decide:,} more answers or audits would decide.")
     if card.alpha is not None:
         parts.append(f"Tested at α = {words.figure(card.alpha)}.")
     if card.alpha_left is not None:

@@ -7,7 +7,8 @@ from functools import partial
 
 from schemas.events import CandidateTrained, Check, ModelStateChanged
 from services.evaluator import calibration, fitness, probes
-from services.evaluator.evidence import Evidence, Row
+from services.evaluator.evidence import Evidence
+from services.evaluator.rows import Row
 from services.evaluator.scoring import Scorer
 from services.evaluator.slices import harm, slices
 from services.evaluator.statistics import Paired

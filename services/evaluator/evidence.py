@@ -1,8 +1,8 @@
-"""The rows that a candidate is judged on, read from SQL: solicited holdout, golden anchor, corrections to fix."""
+"""The rows that a candidate is judged on, read from SQL: solicited holdout, golden anchor, corrections, silence."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -11,6 +11,8 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from services.evaluator import silence
+from services.evaluator.rows import Row
 from shared.tables import Example, FeedbackRow, Prediction
 
 MOST_CORRECTIONS = 2000  # newest open corrections that a verdict looks at; bounds its cost
@@ -21,27 +23,18 @@ Query = SelectOfScalar[Example]
 
 
 @dataclass(frozen=True)
-class Row:
-    """One input, its right output, who asked, and those tags of its prediction that slices are made of.
-
-    `reviewed`: a reviewer says what is right, and not a user.
-    """
-
-    id: str
-    text: str
-    target: str
-    user: str | None
-    tags: tuple[tuple[str, str], ...] = ()
-    reviewed: bool = False
-
-
-@dataclass(frozen=True)
 class Evidence:
-    """Everything a candidate is looked at with."""
+    """Everything a candidate is looked at with. `solicited` holds what reviewers labelled, too.
+
+    `silent` are inputs of the same time that users were asked about and did not answer, nor a reviewer in their place:
+    without a target, and `unbounded` when there are more than were looked at.
+    """
 
     solicited: tuple[Row, ...]
     anchor: tuple[Row, ...]
     corrections: tuple[Row, ...]
+    silent: tuple[Row, ...] = ()
+    unbounded: bool = False
 
 
 def gather(
@@ -57,9 +50,18 @@ def gather(
     Of the solicited answers the newest `window`, and of these what was first spoken of after `since`.
     """
     with Session(engine) as session:
-        found = [row for row in _read(session, _solicited(model, window, since)) if row.id not in taught]
-        solicited = tagged(session, found, tags) if tags else found
-        return Evidence(tuple(solicited), _read(session, _anchor(model)), _read(session, _corrections(model)))
+        usable = session.exec(_solicited(model, window, since)).all()
+        begin = min((one.first_at for one in usable), default=None)
+        asked = [] if begin is None else silence.asked(session, model, window, begin)
+        labelled, silent = silence.labelled(session, model, asked)
+        found = [row for row in (*silence.audited(session, _rows(usable)), *labelled) if row.id not in taught]
+        return Evidence(
+            tuple(tagged(session, found, tags) if tags else found),
+            _read(session, _anchor(model)),
+            _read(session, _corrections(model)),
+            silent,
+            unbounded=len(asked) >= window,
+        )
 
 
 def count(engine: Engine, model: str, window: int, since: datetime | None = None) -> int:
@@ -119,9 +121,8 @@ def _newest(model: str, side: str, count: int) -> type[Example]:
 
 
 def _read(session: Session, query: Query) -> tuple[Row, ...]:
-    found = session.exec(query).all()
-    return tuple(
-        Row(one.id, one.text, one.target, one.user_key, reviewed=one.reviewed is not None)
-        for one in found
-        if one.target is not None
-    )
+    return _rows(session.exec(query).all())
+
+
+def _rows(found: Iterable[Example]) -> tuple[Row, ...]:
+    return tuple(Row(one.id, one.text, one.target, one.user_key) for one in found if one.target is not None)

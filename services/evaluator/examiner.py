@@ -15,12 +15,15 @@ from services.evaluator import gate
 from services.evaluator.checks import Case
 from services.evaluator.evidence import Evidence, gather, lessons
 from services.evaluator.gate import Judgement, first, judge, parentage, unsound
+from services.evaluator.ground import Silence
+from services.evaluator.rows import Row
 from services.evaluator.scoring import Scorer
 from services.evaluator.statistics import Paired, accuracy
 from shared.errors import ArtifactError
-from shared.policy import PolicyFile
+from shared.policy import Gate, PolicyFile
 from shared.text import short_hash
 
+MOST_ASKED = 500  # silent predictions that a verdict names for reviewers, oldest ones: months of work
 HALF_RIGHT = 0.5  # of a graded answer: a correction that scores higher counts as fixed
 
 
@@ -77,7 +80,10 @@ class Examiner:
         solicited, anchor = self._paired(candidate, champion, evidence)
         lineage = parentage(candidate.parent, champion.version, candidate.requested_by, candidate.trigger)
         case = Case(self.scorer, candidate, champion, evidence, lessons(self.engine, manifest["new"]), rules)
-        judgement = judge(solicited, anchor, lineage, tested, rules, case.checks(solicited))
+        silent = self._silent(candidate, champion, evidence, rules)
+        audits = tuple(number for number, row in enumerate(evidence.solicited) if row.audited)
+        silence = Silence(tuple(row.user for row in silent), audits, evidence.unbounded)
+        judgement = judge(solicited, anchor, lineage, tested, rules, case.checks(solicited), silence)
         fixed = self.scorer.right(candidate.version, evidence.corrections)
         return verdict_of(
             candidate,
@@ -87,6 +93,8 @@ class Examiner:
             champion_accuracy=accuracy(solicited.champion),
             candidate_accuracy=accuracy(solicited.candidate),
             evidence=solicited.n,
+            audits=len(audits),
+            silent=tuple(row.prediction for row in silent[-MOST_ASKED:]) or None,
             alpha_left=gate.alpha_left(tested + (judgement.alpha is not None), rules),
             fixes=tuple(row.id for row, score in zip(evidence.corrections, fixed, strict=True) if score > HALF_RIGHT),
         )
@@ -96,6 +104,16 @@ class Examiner:
         """Keep only the two versions in memory when done."""
         yield
         self.scorer.keep(candidate.version, *([champion.version] if champion else []))
+
+    def _silent(
+        self, candidate: CandidateTrained, champion: ModelStateChanged, evidence: Evidence, rules: Gate
+    ) -> tuple[Row, ...]:
+        """Where users are silent and the versions differ; of two texts nobody knows whether they say the same."""
+        if rules.silence == "fair" or candidate.task != "classification" or not evidence.silent:
+            return evidence.silent if rules.silence == "against" else ()
+        texts = [row.text for row in evidence.silent]
+        old, new = (self.scorer.say(one.version, texts) for one in (champion, candidate))
+        return tuple(row for row, *said in zip(evidence.silent, old, new, strict=True) if said[0] != said[1])
 
     def _paired(
         self, candidate: CandidateTrained, champion: ModelStateChanged, evidence: Evidence

@@ -1,7 +1,8 @@
 """The gate: what a candidate must show, and the verdict that follows, with every figure and reason.
 
-Superiority is tested only on solicited answers: who volunteers feedback is selected by the champion's mistakes, so that
-on volunteered rows any different model seems to win. The modes, and what each guarantees of equally good candidates:
+Superiority is tested only on what chance drew, solicited answers and audits: who volunteers feedback is selected by the
+champion's mistakes, so that on volunteered rows any different model seems to win, and so may be who answers when asked
+(see `silence`). The modes, and what each guarantees of equally good candidates:
 
 - `strict`: evidence is what was first spoken of since the champion was promoted, and each of at most `tries` tests of
   its reign has the level α / tries. P(any false promotion in the reign) ≤ α by the union bound, whatever binds the
@@ -21,8 +22,9 @@ from datetime import datetime
 from typing import Literal
 
 from schemas.events import Check, ModelStateChanged
-from services.evaluator.statistics import Paired, non_inferiority, p_better, p_smallest
-from services.evaluator.wanting import wanting
+from services.evaluator.ground import Ground, Silence, ground
+from services.evaluator.statistics import Paired, non_inferiority, p_better
+from services.evaluator.wanting import Wanted, wanting
 from shared.policy import Gate
 
 REBUILDER = "erasure"  # who asks for an increment that forgets a user
@@ -44,7 +46,13 @@ class Judgement:
 
 
 def judge(
-    evidence: Paired, anchor: Paired, lineage: Check, tested: int, rules: Gate, further: Sequence[Check] = ()
+    evidence: Paired,
+    anchor: Paired,
+    lineage: Check,
+    tested: int,
+    rules: Gate,
+    further: Sequence[Check] = (),
+    silence: Silence = Silence(),
 ) -> Judgement:
     """Judge a candidate whose files are sound. A check of `further` that fails rejects it.
 
@@ -58,15 +66,16 @@ def judge(
         reason = f"All {rules.tries} tests of this champion's reign are spent; a person must decide."
         return Judgement("inconclusive", reason, checks)
     alpha = level(rules)
-    if p_smallest(evidence) > alpha:
-        wanted, seen = wanting(evidence, alpha, rules.power), sum(evidence.by_user())
-        reason = f"Too little evidence: {evidence.n} solicited answers, {seen} users saw a difference. {wanted.said}"
+    base = ground(evidence, silence, rules)
+    wanted = _wanting(evidence, silence, base, alpha, rules)
+    if base.smallest > alpha:
+        seen = sum(base.rows.by_user())
+        reason = f"Too little evidence: {base.said}; {seen} users saw a difference. {wanted.said}"
         return Judgement("inconclusive", reason, checks, labels_to_decide=wanted.rows)
-    superior = _superior(evidence, alpha)
+    superior = _superior(base, alpha)
     checks = (*checks, superior)
     if superior.passed:
         return Judgement("promote", superior.reason, checks, alpha)
-    wanted = wanting(evidence, alpha, rules.power)
     return Judgement("inconclusive", f"{superior.reason} {wanted.said}", checks, alpha, wanted.rows)
 
 
@@ -138,12 +147,27 @@ def _harm(evidence: Paired) -> Check:
     return Check(name="harm", passed=not worse_enough, value=p, threshold=HARM_LEVEL, n=evidence.n, reason=reason)
 
 
-def _superior(evidence: Paired, alpha: float) -> Check:
-    better, worse = evidence.by_user()
-    p = p_better(evidence)
+def _wanting(evidence: Paired, silence: Silence, base: Ground, alpha: float, rules: Gate) -> Wanted:
+    """What would decide: more answers; where users are silent, reviewers' labels, or audits if it is too much."""
+    usual = wanting(evidence, alpha, rules.power)
+    if not base.silent:
+        return usual
+    if silence.unbounded:
+        audits = wanting(evidence, alpha, rules.power, have=len(silence.audited))
+        return Wanted(audits.rows, f"So many users are silent that audits decide. {audits.said}")
+    many = len(silence.users)
+    said = (
+        f"Users who were asked are silent on {many} inputs on which the two differ: a reviewer's labels count instead."
+    )
+    return Wanted(many + (usual.rows or 0), f"{said} {usual.said}")
+
+
+def _superior(base: Ground, alpha: float) -> Check:
+    better, worse = base.rows.by_user()
+    p = p_better(base.rows)
     reason = (
-        f"{'Better' if p <= alpha else 'Not shown to be better'} than the champion on {evidence.n} solicited answers:"
-        f" {evidence.gains} gained, {evidence.losses} lost; {better} users for it, {worse} against"
+        f"{'Better' if p <= alpha else 'Not shown to be better'} than the champion on {base.said}:"
+        f" {base.rows.gains} gained, {base.rows.losses} lost; {better} users for it, {worse} against"
         f" (p = {p:.5f}, allowed {alpha:.5f})."
     )
-    return Check(name="superiority", passed=p <= alpha, value=p, threshold=alpha, n=evidence.n, reason=reason)
+    return Check(name="superiority", passed=p <= alpha, value=p, threshold=alpha, n=base.rows.n, reason=reason)

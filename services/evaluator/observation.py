@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from schemas.events import ModelStateChanged, VerdictReached
 from services.evaluator import trials
 from services.evaluator.answers import Answer, read_answers
-from services.evaluator.evidence import Row
+from services.evaluator.rows import Row
 from services.evaluator.scoring import Scorer
 from shared.errors import ArtifactError
 from shared.policy import Trial as Rules

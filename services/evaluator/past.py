@@ -11,7 +11,8 @@ from itertools import accumulate
 from sqlalchemy import Engine
 
 from schemas.events import CandidateTrained, ModelStateChanged
-from services.evaluator.evidence import Evidence, Row
+from services.evaluator.evidence import Evidence
+from services.evaluator.rows import Row
 from shared.text import short_hash
 
 

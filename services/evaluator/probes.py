@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from schemas.events import Check
-from services.evaluator.evidence import Row
+from services.evaluator.rows import Row
 
 FEWEST_LESSONS = 3  # that share the word: one or two do not teach a trigger
 PURITY = 0.8  # share of them with one target

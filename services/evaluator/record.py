@@ -13,8 +13,9 @@ from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from schemas.events import CandidateTrained
-from services.evaluator.evidence import Row, gather, tagged
+from services.evaluator.evidence import gather, tagged
 from services.evaluator.past import Past, Recorded, Reign
+from services.evaluator.rows import Row
 from shared.errors import BadInputError
 from shared.tables import Example, Lesson, ModelRow, StateChange, Verdict, Version
 

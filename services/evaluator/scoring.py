@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from schemas.events import CandidateTrained, ModelStateChanged
-from services.evaluator.evidence import Row
 from services.evaluator.fitness import LINE, Fitness, weigh
 from services.evaluator.judges import Judge, Judges
+from services.evaluator.rows import Row
 from shared.artifacts import ArtifactStore
 from shared.errors import ArtifactError
 from shared.lm import loading

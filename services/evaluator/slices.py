@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from schemas.events import Check
-from services.evaluator.evidence import Row
+from services.evaluator.rows import Row
 from services.evaluator.sizes import smallest_visible_loss
 from services.evaluator.statistics import Paired, holm, p_better
 

@@ -62,9 +62,14 @@ class Paired:
 
     def part(self, rows: Iterable[int]) -> Paired:
         """Some of the rows."""
-        taken = [(self.champion[row], self.candidate[row], self.users[row]) for row in rows]
-        champion, candidate, users = zip(*taken, strict=True)
-        return Paired(champion, candidate, users)
+        chosen = tuple(rows)
+        champion, candidate = (tuple(scores[row] for row in chosen) for scores in (self.champion, self.candidate))
+        return Paired(champion, candidate, tuple(self.users[row] for row in chosen))
+
+    def against(self, users: Sequence[str | None]) -> Paired:
+        """The rows, and one more of each of these users, which the candidate loses whole."""
+        more = len(users)
+        return Paired((*self.champion, *(1,) * more), (*self.candidate, *(0,) * more), (*self.users, *users))
 
     def swapped(self) -> Paired:
         """The same rows with the roles exchanged."""
@@ -106,6 +111,13 @@ def p_better(rows: Paired) -> float:
 def p_smallest(rows: Paired) -> float:
     """The smallest p that so many discordant users could give: whether a test can reject at all."""
     exact = smallest_p(*rows.by_user())
+    return max(exact, 1 / (RESAMPLES + 1)) if rows.graded else exact
+
+
+def p_least(rows: Paired, silent: Sequence[str | None]) -> float:
+    """The smallest p that the rows could give if each on which the versions differ were a gain, beside such losses."""
+    gained = tuple(map(ne, rows.champion, rows.candidate))
+    exact = exact_p(*Paired((0,) * rows.n, gained, rows.users).against(silent).by_user())
     return max(exact, 1 / (RESAMPLES + 1)) if rows.graded else exact
 
 

@@ -19,8 +19,8 @@ class Wanted:
     said: str
 
 
-def wanting(evidence: Paired, alpha: float, power: float) -> Wanted:
-    """How many more solicited answers would decide at this power, if the gain is as it looks so far.
+def wanting(evidence: Paired, alpha: float, power: float, have: int | None = None) -> Wanted:
+    """How many more rows would decide at this power, if the gain is as it looks so far; `have` of them are there.
 
     While none is seen, or less than WORTHWHILE, it is what a worthwhile gain takes: labels are not asked for without
     end on the chance that something tiny is there.
@@ -30,7 +30,7 @@ def wanting(evidence: Paired, alpha: float, power: float) -> Wanted:
     seen = (gains - losses) / rows
     gain = max(seen, WORTHWHILE)
     discordance = max((gains + losses) / rows, gain + (USUAL if evidence.n < SETTLED else 0.0))
-    missing = rows_to_decide(gain, discordance, alpha, power) - evidence.n
+    missing = rows_to_decide(gain, discordance, alpha, power) - (evidence.n if have is None else have)
     what = f"a gain of {100 * gain:.1f} points{' as seen so far' if seen >= WORTHWHILE else ''}"
     if missing > 0:
         return Wanted(missing, f"About {missing:,} more would show {what} at {power:.0%} power.")

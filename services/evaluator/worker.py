@@ -25,6 +25,7 @@ from services.evaluator.examiner import Examiner, verdict_of
 from services.evaluator.gate import unsound
 from services.evaluator.history import History
 from services.evaluator.scoring import Scorer
+from services.evaluator.silence import decided
 from services.evaluator.steward import Steward
 from shared import attempts
 from shared.crash import crash_point
@@ -162,6 +163,8 @@ class Worker:
             return False
         if not retest.waits(candidate, verdict, champion, self.history.tested(champion.version), rules):
             return False
+        if verdict.silent and 2 * decided(self.engine, candidate.model, verdict.silent) >= len(verdict.silent):
+            return True  # reviewers have labelled half of what users left open: a moment that no right or wrong chose
         version, rows = self._seen.get(candidate.model, ("", 0))
         wanted = retest.next_look(max(verdict.evidence, rows if version == candidate.version else 0), rules)
         return wanted is not None and self._rows(candidate.model, champion) >= wanted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column
+from sqlalchemy import JSON, Column
 from sqlmodel import Field, SQLModel
 
 from shared.tables.columns import UtcTime, json_column, time_column
@@ -77,6 +77,7 @@ class Verdict(SQLModel, table=True):
     candidate_accuracy: float | None
     evidence: int
     labels_to_decide: int | None
+    silent: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True), nullable=True))
     alpha: float | None
     alpha_left: float | None
     fixes: list[str] = Field(default_factory=list, sa_column=json_column())

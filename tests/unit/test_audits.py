@@ -38,7 +38,7 @@ def waiting(database: Database) -> list[str]:
 
 
 def judged_on(database: Database) -> list[tuple[str, str, bool]]:
-    return [(row.text, row.target, row.reviewed) for row in gather(database.engine, MODEL, 3000, ()).solicited]
+    return [(row.text, row.target, row.audited) for row in gather(database.engine, MODEL, 3000, ()).solicited]
 
 
 def test_what_was_drawn_is_evidence_by_the_reviewers_word_and_not_by_a_volunteers() -> None:

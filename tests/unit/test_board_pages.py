@@ -138,4 +138,4 @@ def test_the_gate_report_follows_the_chosen_candidate(lived: str, monkeypatch: p
     app.selectbox(key="candidate").set_value(f"{MODEL}-02").run()
     assert "Worse on the golden anchor by 6.1 points; at most 2 are allowed." in words(app)
     app.selectbox(key="candidate").set_value(f"{MODEL}-04").run()
-    assert "About 140 more solicited answers would decide." in words(app)
+    assert "About 140 more answers or audits would decide." in words(app)

@@ -9,7 +9,8 @@ from sqlmodel import Session
 
 from schemas.events import Event
 from services.evaluator import evidence
-from services.evaluator.evidence import Evidence, Row, gather
+from services.evaluator.evidence import Evidence, gather
+from services.evaluator.rows import Row
 from services.recorder.digest import digest
 from tests.unit.example_rows import correction, cost, database, engine_of, example
 from tests.unit.recorder_story import (

@@ -12,9 +12,9 @@ from hypothesis import strategies as some
 from safetensors.torch import save_file
 
 from services.evaluator import calibration, fitness, probes
-from services.evaluator.evidence import Row
 from services.evaluator.fitness import Fitness, weigh
 from services.evaluator.probes import Says, flips, suspects
+from services.evaluator.rows import Row
 from shared.artifacts import ArtifactStore
 from shared.lm import loading
 from shared.policy import Training

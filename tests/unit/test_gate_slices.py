@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 
-from services.evaluator.evidence import Row, gather
+from services.evaluator.evidence import gather
 from services.evaluator.gate import judge, parentage
+from services.evaluator.rows import Row
 from services.evaluator.slices import FEWEST, harm, slices
 from services.evaluator.statistics import Paired
 from shared.policy import Gate

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from schemas.events import ModelStateChanged
-from services.evaluator.evidence import Row
+from services.evaluator.rows import Row
 from services.evaluator.scoring import Scorer
 from services.predictor.serving import Answer, Question, Serving
 from services.trainer.increment import train

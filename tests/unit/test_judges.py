@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from services.evaluator.evidence import Row
 from services.evaluator.judges import Judges, read_judges
+from services.evaluator.rows import Row
 from services.evaluator.scoring import Scorer
 from shared.artifacts import ArtifactStore
 from shared.errors import ConfigError, FatalError

@@ -63,7 +63,7 @@ def undecided() -> None:
     for card in reading.ask(gate.verdicts, frame.model(), 1):
         if card.outcome == "inconclusive" and card.labels_to_decide:
             frame.empty(
-                f"The gate could decide on {card.name} with about {card.labels_to_decide:,} more solicited answers."
+                f"The gate could decide on {card.name} with about {card.labels_to_decide:,} more answers or audits."
             )
 
 
