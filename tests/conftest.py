@@ -16,11 +16,18 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from local.postgres import binaries, postgres
+from shared.errors import UnavailableError
 from shared.kafka import Bus
 
 START_S = 60
+PULL_S = 300
+KAFKA_IMAGE = os.environ.get("LEARNBACK_KAFKA_IMAGE", "apache/kafka:4.3.0")
+POSTGRES_IMAGE = os.environ.get("LEARNBACK_POSTGRES_IMAGE", "postgres:17")
+# Each container here is removed by its fixture; testcontainers would have one more watch over them, of another image.
+os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")
 
 
 def free_port(count: int = 1) -> int:
@@ -40,21 +47,63 @@ def free_port(count: int = 1) -> int:
 
 @pytest.fixture(scope="session")
 def kafka_servers() -> Iterator[str]:
-    """A real broker: the given address, else a container where Docker answers, else the embedded one."""
+    """A real broker: the given one, else a container where Docker has the image, else the embedded one."""
     if given := os.environ.get("LEARNBACK_TEST_KAFKA"):
         yield given
-        return
-    if os.environ.get("LEARNBACK_TEST_DOCKER"):
+    elif docker_has(KAFKA_IMAGE):
         yield from _container()
-        return
-    yield from _embedded()
+    else:
+        yield from _embedded()
+
+
+def docker_has(image: str) -> bool:
+    """Whether a Docker daemon answers and has an image, or can get it."""
+    if not shutil.which("docker") or subprocess.run(["docker", "info"], capture_output=True).returncode:
+        return False
+    if not subprocess.run(["docker", "image", "inspect", image], capture_output=True).returncode:
+        return True
+    try:
+        return not subprocess.run(["docker", "pull", image], capture_output=True, timeout=PULL_S).returncode
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def _container() -> Iterator[str]:
-    from testcontainers.community.kafka import KafkaContainer
+    """One node of the image that docker-compose.yml names; what it tells clients is a port of this machine."""
+    from testcontainers.core.container import DockerContainer
 
-    with KafkaContainer(os.environ["LEARNBACK_TEST_DOCKER"]).with_kraft() as kafka:
-        yield kafka.get_bootstrap_server()
+    port = free_port()
+    settings = {
+        "NODE_ID": "1",
+        "PROCESS_ROLES": "broker,controller",
+        "CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
+        "LISTENERS": f"HOST://:{port},CONTROLLER://:9093",
+        "ADVERTISED_LISTENERS": f"HOST://127.0.0.1:{port}",
+        "LISTENER_SECURITY_PROTOCOL_MAP": "HOST:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "INTER_BROKER_LISTENER_NAME": "HOST",
+        "CONTROLLER_LISTENER_NAMES": "CONTROLLER",
+        "LOG_DIRS": "/var/lib/kafka/data",
+        "AUTO_CREATE_TOPICS_ENABLE": "false",
+        "OFFSETS_TOPIC_NUM_PARTITIONS": "4",
+        "OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
+        "TRANSACTION_STATE_LOG_NUM_PARTITIONS": "4",
+        "TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
+        "TRANSACTION_STATE_LOG_MIN_ISR": "1",
+        "GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
+    }
+    container = DockerContainer(KAFKA_IMAGE).with_bind_ports(port, port)
+    for name, value in settings.items():
+        container = container.with_env(f"KAFKA_{name}", value)
+    with container:
+        deadline = time.monotonic() + START_S
+        while True:
+            try:
+                Bus(f"127.0.0.1:{port}", prefix="started").create_topics()
+                break
+            except UnavailableError:
+                if time.monotonic() > deadline:
+                    raise
+        yield f"127.0.0.1:{port}"
 
 
 def _embedded() -> Iterator[str]:
@@ -81,13 +130,36 @@ def _embedded() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """A real Postgres: the given one, else one of its own where Debian's is installed."""
+    """A real Postgres: the given one, else a container where Docker has the image, else the installed one."""
     if given := os.environ.get("LEARNBACK_TEST_POSTGRES"):
         yield given
+        return
+    if docker_has(POSTGRES_IMAGE):
+        yield from _postgres_container()
         return
     if binaries() is None:
         pytest.skip("no Postgres here: install it, or set LEARNBACK_TEST_POSTGRES to a database's URL")
     with postgres(free_port()) as url:
+        yield url
+
+
+def _postgres_container() -> Iterator[str]:
+    from testcontainers.core.container import DockerContainer
+
+    port, password = free_port(), uuid.uuid4().hex
+    container = DockerContainer(POSTGRES_IMAGE).with_bind_ports(5432, port)
+    with container.with_env("POSTGRES_PASSWORD", password).with_env("POSTGRES_DB", "learnback"):
+        url = f"postgresql+psycopg://postgres:{password}@127.0.0.1:{port}/learnback"
+        engine, deadline = create_engine(url), time.monotonic() + START_S
+        while True:
+            try:
+                engine.connect().close()
+                break
+            except OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+        engine.dispose()
         yield url
 
 
