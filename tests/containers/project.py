@@ -66,8 +66,8 @@ class Project:
         The process is found and killed in the host's process ids, by a container that may see them.
         """
         pid = _said("docker", "inspect", "-f", "{{.State.Pid}}", self.container(service))
-        image = f"learnback/cli:{TAG}"
-        _said("docker", "run", "--rm", "--pid=host", "--privileged", "--user=0", "--entrypoint=kill", image, "-9", pid)
+        shell = ["--entrypoint=python", f"learnback/cli:{TAG}", "-c", f"import os; os.kill({int(pid)}, 9)"]
+        _said("docker", "run", "--rm", "--pid=host", "--privileged", "--user=0", *shell)
 
     def starts(self, service: str) -> int:
         """How often Docker has started it again."""

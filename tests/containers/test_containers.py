@@ -33,7 +33,7 @@ from tests.containers.project import RUNNING, TAG, Project
 LM = ("trainer", "evaluator", "predictor")
 PLAIN = ("collector", "recorder", "aggregator", "board", "cli")
 MOST_MB = 300  # as a registry keeps and sends it: compressed
-PREDICTIONS, RATE = 4000, 31.0
+PREDICTIONS, RATE = 3000, 20.0
 EVENTS_PER_S = 40.0
 BACK_S = 120.0
 SETTLE_S, DRAIN_S = 60.0, 180.0
