@@ -19,6 +19,7 @@ from shared.cache import cache_folder
 from shared.errors import ArtifactError, UnavailableError
 from shared.manifest import MANIFEST, checked, read_manifest, sha256, sync
 from shared.remote import Remote, staging
+from shared.volume import check_volume
 
 
 class ArtifactStore:
@@ -32,6 +33,18 @@ class ArtifactStore:
         self.root = (
             Path(parts.netloc + parts.path) if self._remote is None else (cache or cache_folder() / "artifacts") / store
         )
+
+    def check(self, writes: bool = False) -> None:
+        """See that the store answers; with `writes`, that it also takes something.
+
+        Raises:
+            UnavailableError: it is away, or does not let us do that.
+        """
+        self._manifest("versions/none")
+        if writes and self._remote is not None:
+            self._remote.check()
+        elif writes:
+            check_volume(self.root, "LEARNBACK_ARTIFACTS_URL")
 
     def put(self, folder: str, files: Path, manifest: dict[str, Any]) -> str:
         """Store the files of a local folder under a name, with a manifest; returns the manifest's SHA-256.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,17 @@ class Remote:
             except FileNotFoundError:
                 return None
         return content
+
+    def check(self) -> None:
+        """Write a probe and take it away again.
+
+        Raises:
+            UnavailableError: the store is away, or does not let us.
+        """
+        probe = f"{self._root}/.probe-{uuid.uuid4().hex}"
+        with self._reached("a probe"):
+            self._files.pipe_file(probe, b"probe")
+            self._files.rm_file(probe)
 
     def put(self, folder: str, files: Path, digests: Mapping[str, str]) -> None:
         """Upload a local folder's files, of these digests, and its manifest when they are all there.

@@ -11,7 +11,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 from shared.errors import FatalError, UnavailableError
@@ -19,7 +18,6 @@ from shared.observe import Pulse, serve_probes, start_logging
 
 LOOK_S = 2.0
 SAY_S = 60.0
-FREE_BYTES = 16 * 1024 * 1024  # less than this on a volume, and the next thing that is written does not fit
 
 Needs = TypeVar("Needs")
 
@@ -69,34 +67,3 @@ def await_needs(service: str, place: Place, look: Callable[[], Needs]) -> Needs:
                 return found
     finally:
         stop_probes()
-
-
-def check_volume(folder: Path, variable: str) -> None:
-    """See that a folder can be written to; make it when it is missing.
-
-    Raises:
-        UnavailableError: it cannot, or its volume is full; names the variable that says where it is.
-    """
-    probe = folder / f".probe-{os.getpid()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"\0")
-        free = os.statvfs(folder)
-    except OSError as error:
-        raise UnavailableError(
-            f"Cannot write to {folder} ({error.strerror}). Give this user the right and the volume room, or set"
-            f" {variable}."
-        ) from None
-    finally:
-        _remove(probe)
-    if free.f_bavail * free.f_frsize < FREE_BYTES:
-        raise UnavailableError(
-            f"The volume of {folder} has less than {FREE_BYTES // 1024**2} MB left. Make room, or set {variable}."
-        )
-
-
-def _remove(probe: Path) -> None:
-    try:
-        probe.unlink(missing_ok=True)
-    except OSError:
-        return  # what could not be written is not there

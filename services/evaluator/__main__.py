@@ -55,6 +55,7 @@ def main() -> None:
 def _needs(platform: Platform, bus: Bus) -> Engine:
     engine = open_database(platform.database)
     check_release(engine)
+    ArtifactStore(platform.artifacts_url).check()
     bus.create_topics()
     return engine
 

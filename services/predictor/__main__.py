@@ -50,6 +50,7 @@ def main() -> None:
 
 
 def _needs(platform: Platform) -> tuple[PolicyFile, Keyring]:
+    ArtifactStore(platform.artifacts_url).check()
     keyring = Keyring(platform.keys_file, read_secret(platform.secret_file)).checked()
     return read_policy(platform.policy_file), keyring
 

@@ -27,10 +27,11 @@ from shared.kafka import Bus
 from shared.observe import running
 from shared.policy import PolicyFile, read_policy
 from shared.settings import Platform, load
-from shared.start import await_needs, check_volume
+from shared.start import await_needs
 from shared.tables import open_database, refusal
 from shared.tables.release import RELEASE
 from shared.topics import TOPICS
+from shared.volume import check_volume
 
 ON_SQLITE = 5_000  # records of a transaction: of more, the pages that a long log spreads them over leave the page cache
 MOST = 10_000  # on Postgres a tenth faster than 5,000 (docs/log.md)

@@ -16,10 +16,11 @@ from shared.kafka import Bus
 from shared.observe import running
 from shared.policy import PolicyFile, read_policy
 from shared.settings import Platform, load
-from shared.start import await_needs, check_volume
+from shared.start import await_needs
 from shared.states import read_states
 from shared.tables import check_release, open_database
 from shared.topics import TRAINING_REQUESTS
+from shared.volume import check_volume
 
 
 def main() -> None:
@@ -57,6 +58,7 @@ def _needs(platform: Platform, settings: TrainerSettings, bus: Bus) -> tuple[Pol
     policies, engine = read_policy(platform.policy_file), open_database(platform.database)
     check_volume(settings.work_dir, "LEARNBACK_TRAINER_WORK_DIR")
     check_release(engine)
+    ArtifactStore(platform.artifacts_url).check(writes=True)
     bus.create_topics()
     return policies, engine
 

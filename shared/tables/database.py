@@ -34,7 +34,9 @@ def open_database(url: str, erases: bool = False) -> Engine:
         engine = create_engine(
             url, pool_pre_ping=True, hide_parameters=True, json_serializer=_to_json, connect_args=options
         )
-    except (ArgumentError, ImportError):
+    except ImportError as error:
+        raise ConfigError(f"The driver of this database, {error.name}, is not installed here.") from None
+    except ArgumentError:
         raise ConfigError(
             "The database's address is no SQLAlchemy URL, as sqlite:///a.db or postgresql+psycopg://user@host/name."
             " Set LEARNBACK_DATABASE_URL."

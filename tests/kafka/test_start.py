@@ -22,6 +22,7 @@ from shared.kafka import Bus
 from shared.topics import FEEDBACK
 from tests.conftest import free_port
 from tests.kafka.old_broker import old_broker
+from tests.s3 import BUCKET, s3
 
 PATIENCE_S = 60
 
@@ -194,3 +195,24 @@ def test_a_full_volume_is_told_and_room_is_enough(
         assert variable in running.await_ready(503, "MB left")
         (full_disk / "other").unlink()
         running.await_ready(200, "ready")
+
+
+@pytest.mark.parametrize("service", ["trainer", "evaluator", "predictor"])
+def test_an_artifact_store_that_is_away_is_waited_for(
+    service: str, tmp_path: Path, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_secret(tmp_path / "secret")
+    with s3(monkeypatch) as server:
+        server.stop()
+        with started(service, tmp_path, bus, LEARNBACK_ARTIFACTS_URL=f"s3://{BUCKET}/here") as running:
+            said = running.await_ready(503, "The artifact store does not answer")
+            assert "LEARNBACK_ARTIFACTS_URL" in said
+            server.start()
+            running.await_ready(200, "ready")
+
+
+def test_a_bucket_that_is_not_there_is_told_by_who_writes(
+    tmp_path: Path, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with s3(monkeypatch), started("trainer", tmp_path, bus, LEARNBACK_ARTIFACTS_URL="s3://none") as running:
+        assert "do its keys and the bucket fit" in running.await_ready(503, "for a probe")
