@@ -96,10 +96,16 @@ class Flow:
     database_url: str
     folder: Path
     sent: int = 0
+    instance: str | None = None  # who accepted the events, for the ledger
     producer: Producer = field(init=False)
 
     def __post_init__(self) -> None:
         self.producer = Producer({"bootstrap.servers": self.bus.servers, "acks": "all", "linger.ms": 5})
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """The full names of the topics that it fills."""
+        return frozenset((self.bus.name(PREDICTIONS), self.bus.name(FEEDBACK)))
 
     @property
     def variables(self) -> dict[str, str]:
@@ -129,7 +135,7 @@ class Flow:
 
     def send(self, event: Event, **options: Any) -> None:
         """Hand an event to the producer."""
-        out = seal(event)
+        out = seal(event, instance=self.instance)
         while True:
             try:
                 self.producer.produce(self.bus.name(out.topic), out.value, out.key, headers=[*out.headers], **options)
@@ -146,11 +152,10 @@ class Flow:
         port, log = free_port(), self.folder / "recorder.log"
         variables = self.variables | {"LEARNBACK_RECORDER_PORT": str(port)}
         engine = open_database(self.database_url)
-        topics = frozenset((self.bus.name(PREDICTIONS), self.bus.name(FEEDBACK)))
         try:
             with program([sys.executable, "-m", "services.recorder"], log, variables) as process:
                 await_ready(process, log, answers(port, "/livez"))
-                yield Recorder(psutil.Process(process.pid), engine, topics)
+                yield Recorder(psutil.Process(process.pid), engine, self.topics)
         finally:
             engine.dispose()
 

@@ -88,18 +88,23 @@ class Predicting:
 def predictor(folder: Path, store: ArtifactStore) -> Iterator[Predicting]:
     """A broker, and a predictor with its defaults: on all cores."""
     with broker(folder / "kafka", free_port(2)) as (bus, _):
-        create_secret(folder / "secret")
-        key = Keyring(folder / "keys.json", read_secret(folder / "secret")).create("shop")
+        key, variables = app(folder, store, bus)
         port, log = free_port(), folder / "predictor.log"
-        variables = {
-            "LEARNBACK_KAFKA_BOOTSTRAP_SERVERS": bus.servers,
-            "LEARNBACK_TOPIC_PREFIX": bus.prefix,
-            "LEARNBACK_ARTIFACTS_URL": f"file://{store.root}",
-            "LEARNBACK_POLICY_FILE": str(folder / "learnback.toml"),
-            "LEARNBACK_SECRET_FILE": str(folder / "secret"),
-            "LEARNBACK_KEYS_FILE": str(folder / "keys.json"),
-            "LEARNBACK_PREDICTOR_PORT": str(port),
-        }
+        variables["LEARNBACK_PREDICTOR_PORT"] = str(port)
         with program([sys.executable, "-m", "services.predictor"], log, variables) as process:
             await_ready(process, log, answers(port, "/readyz"))
             yield Predicting(bus, port, key)
+
+
+def app(folder: Path, store: ArtifactStore, bus: Bus) -> tuple[str, dict[str, str]]:
+    """An app's key, and what tells predictors of it, the bus and the store."""
+    create_secret(folder / "secret")
+    key = Keyring(folder / "keys.json", read_secret(folder / "secret")).create("shop")
+    return key, {
+        "LEARNBACK_KAFKA_BOOTSTRAP_SERVERS": bus.servers,
+        "LEARNBACK_TOPIC_PREFIX": bus.prefix,
+        "LEARNBACK_ARTIFACTS_URL": f"file://{store.root}",
+        "LEARNBACK_POLICY_FILE": str(folder / "learnback.toml"),
+        "LEARNBACK_SECRET_FILE": str(folder / "secret"),
+        "LEARNBACK_KEYS_FILE": str(folder / "keys.json"),
+    }
