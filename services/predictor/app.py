@@ -37,14 +37,15 @@ def create_app(desk: Desk) -> FastAPI:
     @contextlib.asynccontextmanager
     async def prepare(_: FastAPI) -> AsyncIterator[None]:
         async with desk.log.running():
-            tasks = [asyncio.create_task(run()) for run in (desk.batcher.run, desk.talker.run, desk.follow)]
+            running = desk.batcher.run, desk.talker.run, desk.follow, desk.keep_deployed
+            tasks = [asyncio.create_task(run()) for run in running]
             try:
                 yield
             finally:
                 for task in tasks:
                     task.cancel()
                 await asyncio.wait(tasks)
-                desk.batcher.close()
+                await desk.close()
 
     app = Express(title="Learnback predictor", description=DESCRIPTION, lifespan=prepare, redirect_slashes=False)
     app.include_router(probes(lambda: desk.ready))

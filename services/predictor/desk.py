@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 from collections.abc import AsyncGenerator, Callable
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
+import structlog
 from prometheus_client import Histogram
 
 from schemas.events import MAX_OUTPUT, ModelStateChanged, PredictionServed
@@ -25,7 +27,10 @@ from shared.policy import PolicyFile
 
 NOTHING = " "  # what is recorded where a version says nothing: an output holds at least one character
 PREDICT_SECONDS = Histogram("learnback_predict_seconds", "From the body to the durable prediction", ["model"])
+KEEP_S = 2.0  # how often servers are looked at
 News = Callable[[], AsyncGenerator[list[ModelStateChanged], None]]
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ class Desk:
     news: News
     chance: random.Random = field(default_factory=random.SystemRandom)
     followed: bool = False
+    postponed: dict[tuple[str, str], ModelStateChanged] = field(default_factory=dict)  # by model and alias
+    _heeding: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def ready(self) -> bool:
@@ -82,6 +89,12 @@ class Desk:
         if not self.serving.talks(asked.body.model):
             yield Told(await self.batcher.answer(asked.question), "stop")
             return
+        if deployed := self.serving.deployed(asked.question):
+            deployer, one = deployed
+            async with contextlib.aclosing(deployer.talk(one)) as answering:
+                async for text, finish in answering:
+                    yield Told(Answer(asked.body.model, one.version, text), finish)
+            return
         async with contextlib.aclosing(self.talker.talk(asked.question)) as telling:
             async for told in telling:
                 yield told
@@ -98,6 +111,8 @@ class Desk:
         rules = self.policies.of(body.model).serving
         solicit, audit = (self.chance.random() < rate for rate in (rules.solicit_rate, rules.audit_rate))
         if body.model not in self.serving.champions:
+            if any(model == body.model for model, _ in self.postponed):
+                raise UnavailableError(f"The server on which {body.model} answers is away; try again.")
             raise UnknownModelError(body.model)
         prediction_id = body.prediction_id or new_id()
         user = None if body.user is None else user_key(self.keyring.secret, key.app, body.user)
@@ -139,9 +154,40 @@ class Desk:
         async with contextlib.aclosing(self.news()) as news:
             async for states in news:
                 for state in states:
-                    if ready := await self.batcher.beside(partial(self.serving.prepare, state)):
-                        await self.batcher.on_thread(partial(self.serving.switch, ready))
+                    await self._heed(state)
                 self.followed = True
+
+    async def keep_deployed(self) -> None:
+        """Again and again: what waits for a server is tried anew, and servers get what they lack."""
+        while True:
+            await asyncio.sleep(KEEP_S)
+            for state in tuple(self.postponed.values()):
+                await self._heed(state, anew=True)
+            if self.followed:
+                for deployer in self.serving.deployers.values():
+                    await asyncio.to_thread(deployer.reconcile)
+
+    async def close(self) -> None:
+        """End the threads after the work in hand, and close the connections to servers."""
+        self.batcher.close()
+        for deployer in self.serving.deployers.values():
+            await deployer.close()
+
+    async def _heed(self, state: ModelStateChanged, anew: bool = False) -> None:
+        """Prepare and switch; what cannot be prepared as its server is away waits, unless newer news have come."""
+        alias = state.model, state.alias
+        async with self._heeding:
+            if anew and self.postponed.get(alias) is not state:
+                return
+            try:
+                ready = await self.batcher.beside(partial(self.serving.prepare, state))
+            except UnavailableError as error:
+                log.warning("swap_postponed", model=state.model, version=state.version, reason=str(error))
+                self.postponed[alias] = state
+                return
+            self.postponed.pop(alias, None)
+            if ready:
+                await self.batcher.on_thread(partial(self.serving.switch, ready))
 
 
 def _served(asked: Asked, answer: Answer) -> PredictionServed:

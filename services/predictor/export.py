@@ -14,17 +14,17 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-from peft import LoraConfig, PeftModel
+from peft import PeftModel
 from pydantic import BaseModel
 from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from schemas.events import Task
+from services.predictor.adapter import write_adapter
 from shared.artifacts import ArtifactStore
 from shared.errors import LearnbackError
 from shared.lm.bases import locate
 from shared.lm.encoder import MAX_TOKENS
 from shared.lm.head import Head
-from shared.lm.lora import WEIGHTS, configuration, finite
 from shared.manifest import MANIFEST
 
 Shape = Literal["peft", "merged", "onnx"]
@@ -32,7 +32,6 @@ Shape = Literal["peft", "merged", "onnx"]
 WITH_HEAD = ("head.safetensors", "labels.json", MANIFEST)
 KEPT: dict[Shape, tuple[str, ...]] = {"peft": WITH_HEAD, "merged": WITH_HEAD, "onnx": ("labels.json", MANIFEST)}
 ARCHITECTURE: dict[Task, Any] = {"classification": AutoModel, "generation": AutoModelForCausalLM}
-TASK_TYPE: dict[Task, str] = {"classification": "FEATURE_EXTRACTION", "generation": "CAUSAL_LM"}  # as peft names it
 
 
 class Order(BaseModel):
@@ -59,7 +58,9 @@ def write(order: Order) -> None:
     with tempfile.TemporaryDirectory(prefix=".export-", dir=order.folder.parent) as name:
         staged = Path(name) / "export"
         staged.mkdir()
-        adapter = _adapter(order, files, staged if order.shape == "peft" else Path(name) / "adapter")
+        adapter = staged if order.shape == "peft" else Path(name) / "adapter"
+        adapter.mkdir(exist_ok=True)
+        write_adapter(order.task, order.base, files, adapter)
         if order.shape == "merged":
             _merged(order, adapter).save_pretrained(staged)
         if order.shape == "onnx":
@@ -71,24 +72,6 @@ def write(order: Order) -> None:
                 shutil.copyfile(files / kept, staged / kept)
         (staged / "README.md").write_text(_readme(order), "utf-8")
         staged.rename(order.folder)
-
-
-def _adapter(order: Order, files: Path, folder: Path) -> Path:
-    """The adapter with all that peft wants to know of it."""
-    folder.mkdir(exist_ok=True)
-    finite(files / WEIGHTS)
-    fields = configuration(files)
-    config = LoraConfig(
-        r=fields["r"],
-        lora_alpha=fields["lora_alpha"],
-        target_modules=fields["target_modules"],
-        base_model_name_or_path=order.base,
-        task_type=TASK_TYPE[order.task],
-        inference_mode=True,
-    )
-    config.save_pretrained(str(folder))
-    shutil.copyfile(files / WEIGHTS, folder / WEIGHTS)
-    return folder
 
 
 def _merged(order: Order, adapter: Path) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from shared.lm.task import Answer as TaskAnswer
 from shared.lm.task import Asked, Talking
 
 if TYPE_CHECKING:
+    from services.predictor.deployer import Deployer
     from shared.lm.decoding import Decoding
     from shared.lm.task import Task
 
@@ -82,12 +83,18 @@ class Ready:
 
 
 class Serving:
-    """Champions and canaries in memory: one base model each, shared by all models and versions on it."""
+    """Champions and canaries in memory: one base model each, shared by all models and versions on it.
 
-    def __init__(self, artifacts: ArtifactStore, threads: int = 0) -> None:
+    The versions of some bases are on servers of their own, and not in memory: the deployers' ones.
+    """
+
+    def __init__(
+        self, artifacts: ArtifactStore, threads: int = 0, deployers: Mapping[Kind, Deployer] | None = None
+    ) -> None:
         """Start empty; model states bring bases and versions. They compute on so many cores; 0 are all."""
         self._artifacts = artifacts
         self._threads = threads
+        self.deployers = dict(deployers or {})
         self._tasks: dict[Kind, Task] = {}
         self._champions: dict[str, ModelStateChanged] = {}
         self._canaries: dict[str, ModelStateChanged] = {}
@@ -115,11 +122,17 @@ class Serving:
         return ready is not None
 
     def prepare(self, state: ModelStateChanged) -> Ready | None:
-        """Load, check and warm a version up while others answer; None (and an alarm) if its files cannot be trusted."""
+        """Load, check and warm a version up while others answer; None (and an alarm) if its files cannot be trusted.
+
+        Raises:
+            UnavailableError: its server does not answer; try again later.
+        """
         since, alias = time.perf_counter(), (state.model, state.alias)
         try:
             if not _is_over(state):
                 self._load(state)
+        except UnavailableError:
+            raise
         except Exception as error:  # whatever is wrong with the new one, the old one and the news must go on
             reason = str(error) if isinstance(error, LearnbackError) else type(error).__name__
             self._refused[alias] = state.version
@@ -167,7 +180,15 @@ class Serving:
     def talks(self, model: str) -> bool:
         """Whether a model's answers are texts, which can be told while they are made."""
         state = self._champions.get(model)
-        return state is not None and isinstance(self._tasks[state.task, state.base], Talking)
+        return state is not None and (
+            (state.task, state.base) in self.deployers or isinstance(self._home(state), Talking)
+        )
+
+    def deployed(self, question: Question) -> tuple[Deployer, Asked] | None:
+        """Who is asked, and what, when the version that answers now is on a server of its own."""
+        state = self._state(question)
+        deployer = self.deployers.get((state.task, state.base)) if state else None
+        return (deployer, _asked(state, question)) if deployer else None
 
     def begin(self, question: Question) -> Talk:
         """An answer in the making, by the version that answers now; it keeps that one to its end.
@@ -193,17 +214,22 @@ class Serving:
         if all((one.model, one.version) != (old.model, old.version) for one in serving):
             ADAPTER_INFO.remove(old.model, old.version)
         if all(one.version != old.version for one in serving):
-            self._tasks[old.task, old.base].drop(old.version)
+            self._home(old).drop(old.version)
+
+    def _home(self, state: ModelStateChanged) -> Task | Deployer:
+        """Where a version that serves is."""
+        return self.deployers.get((state.task, state.base)) or self._tasks[state.task, state.base]
 
     def _load(self, state: ModelStateChanged) -> None:
         kind = state.task, state.base
-        if kind in self._tasks and state.version in self._tasks[kind].versions:
+        known = self.deployers.get(kind) or self._tasks.get(kind)
+        if known and state.version in known.versions:
             return  # it answers already, under another alias or for other users
         folder = self._fetched(state)
         crash_point("predictor.after_download")
-        if kind not in self._tasks:
-            self._tasks[kind] = loading.task(*kind, self._threads)
-        self._tasks[kind].load(state.version, folder)
+        if known is None:
+            known = self._tasks[kind] = loading.task(*kind, self._threads)
+        known.load(state.version, folder)
 
     def _fetched(self, state: ModelStateChanged) -> Path:
         """A version's files; a store that is away is given a moment, in which the old version answers.

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, Json, StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Address = Annotated[str, StringConstraints(pattern="^https?://")]
 
 
 class PredictorSettings(BaseSettings):
@@ -16,4 +21,11 @@ class PredictorSettings(BaseSettings):
     threads: int = Field(default=0, ge=0, description="Cores to compute on; 0 means all.")
     max_batch: int = Field(default=32, ge=1, description="Most inputs in one forward.")
     max_batch_ms: int = Field(default=50, ge=1, description="Longest forward that inputs are put together for.")
+    vllm: Json[dict[str, Address]] = Field(
+        default="{}", description='Base models of text whose versions a vLLM server answers with: {"base": "http://…"}.'
+    )
+    vllm_folder: Path = Field(
+        default=Path(".learnback/adapters"), description="Where adapters are written for vLLM to read."
+    )
+    vllm_sees: str | None = Field(default=None, description="What vLLM calls that folder, when another name.")
     max_queue: int = Field(default=512, ge=1, description="Inputs that may wait; beyond, 503 with Retry-After.")

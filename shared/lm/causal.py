@@ -14,19 +14,15 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, DynamicCache
 
-from shared.errors import ConfigError
 from shared.lm.adapters import Adapted
 from shared.lm.batches import by_length
 from shared.lm.decoding import Decoding, Limit
-from shared.lm.loading import chats
 from shared.lm.lora import Part
 from shared.lm.losses import IGNORED, sequence_log_probs
+from shared.lm.prompts import MAX_NEW, Prompts
 
-MAX_PROMPT = 512  # tokens of an input: of a longer one the beginning is read, as the encoder does
-MAX_NEW = 256  # tokens of an output: a longer one is learned up to here, and is never given whole
 BATCH = 16  # so many rows of `MAX_NEW` tokens take 2 GB: logits, widened, and their logarithms
 SHORT = 128  # tokens of a row up to which attention keeps its weights: 0.9 GB for a batch of 16 in 30 layers
-TEXT = "\ue000"  # stands for the user's text while the chat template is read: a private character, in no template
 
 Tokens = Sequence[Sequence[int]]
 
@@ -41,19 +37,16 @@ class Causal(Adapted):
             ArtifactError, ConfigError: see `shared.lm.bases.locate`; or its chat template cannot be used.
         """
         super().__init__(base, AutoModelForCausalLM)
-        self._before, self._after = self._frame()
-        self._end: int = self._tokenizer.eos_token_id
+        self._chat = Prompts(base, self._tokenizer)
+        self._end = self._chat.end
 
     def prompts(self, texts: Sequence[str]) -> list[list[int]]:
-        """Each text as the user's message in the base's chat template, up to where the answer begins.
-
-        A base without a template gets the text and a newline. A text is only text: `<|im_end|>` in it ends no turn.
-        """
-        return [[*self._before, *tokens[:MAX_PROMPT], *self._after] for tokens in self._tokens(texts)]
+        """Each text as what the model is asked. See `Prompts.prompts`."""
+        return self._chat.prompts(texts)
 
     def completions(self, texts: Sequence[str]) -> list[list[int]]:
-        """Each text as the answer with the token that ends the turn, cut at `MAX_NEW` tokens (then without it)."""
-        return [[*tokens, self._end][:MAX_NEW] for tokens in self._tokens(texts)]
+        """Each text as what the model shall say. See `Prompts.completions`."""
+        return self._chat.completions(texts)
 
     def logits(self, prompts: Tokens, completions: Tokens) -> tuple[Tensor, Tensor]:
         """One batch under the active adapter: logits [rows, places, vocabulary] and labels [rows, places].
@@ -105,7 +98,7 @@ class Causal(Adapted):
 
     def perplexity(self, texts: Sequence[str], adapter: str) -> float:
         """The exponential of the mean −log p(token | those before it), over the first `MAX_NEW` tokens of texts."""
-        rows = [tokens[:MAX_NEW] for tokens in self._tokens(texts) if len(tokens) > 1]
+        rows = [tokens[:MAX_NEW] for tokens in self._chat.tokens(texts) if len(tokens) > 1]
         log_probs, _ = self.judged([row[:1] for row in rows], [row[1:] for row in rows], adapter)
         return math.exp(-float(log_probs.sum()) / sum(len(row) - 1 for row in rows))
 
@@ -181,28 +174,6 @@ class Causal(Adapted):
     def _bare(self) -> Any:
         """The model as transformers made it, adapters and all, without peft's shell."""
         return self._model.get_base_model() if isinstance(self._model, PeftModel) else self._model
-
-    def _frame(self) -> tuple[list[int], list[int]]:
-        """What comes before and after the user's text in a prompt."""
-        framed = f"{TEXT}\n"
-        if self._tokenizer.chat_template:
-            chats()
-            message = [{"role": "user", "content": TEXT}]
-            framed = self._tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
-        parts = framed.split(TEXT)
-        if len(parts) != 2:
-            raise ConfigError(
-                f"The chat template of {self.base} does not hold the user's text once: take another base."
-            )
-        before, after = self._tokenizer(parts, add_special_tokens=False)["input_ids"]
-        return before, after
-
-    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of plain texts."""
-        if not texts:
-            return []  # the tokenizer has no answer to nothing
-        found = self._tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)
-        return cast(list[list[int]], found["input_ids"])
 
 
 def _shared(prompts: Tokens) -> int:

@@ -22,10 +22,11 @@ from shared.errors import ArtifactError
 from shared.grading import same_output, tidy
 from shared.lm.adapters import Weights
 from shared.lm.batches import by_length
-from shared.lm.causal import MAX_NEW, Causal
+from shared.lm.causal import Causal
 from shared.lm.decoding import Decoding, Limit
 from shared.lm.losses import Likely, dpo_loss, kept_kl, likeliest, sequence_log_probs, sft_loss
 from shared.lm.opinions import SCORED, Opinions, log_probs
+from shared.lm.prompts import MAX_NEW
 from shared.lm.task import CANDIDATE, Answer, Asked, Example, Opinion
 from shared.policy import Training
 

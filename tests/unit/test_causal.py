@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from shared.errors import ArtifactError, ConfigError
 from shared.lm import causal
-from shared.lm.causal import MAX_NEW, MAX_PROMPT, Causal
+from shared.lm.causal import Causal
 from shared.lm.losses import IGNORED, sequence_log_probs, sft_loss
+from shared.lm.prompts import MAX_NEW, MAX_PROMPT
 
 BASE = "SmolLM2-135M-Instruct"
 ASKED = ["Name the capital of France.", "What is 2 + 2?", "Say hello to Bob, who is a good old friend of mine."]
@@ -61,14 +62,14 @@ def test_what_is_too_long_is_cut_and_its_frame_is_not(lm: Causal) -> None:
 
 def test_a_base_without_a_template_gets_text_and_newline(lm: Causal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lm._tokenizer, "chat_template", None)
-    before, after = lm._frame()
+    before, after = lm._chat._frame()
     assert (before, lm._tokenizer.decode(after)) == ([], "\n")
 
 
 def test_a_template_without_the_users_text_is_refused(lm: Causal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lm._tokenizer, "chat_template", "hello")
     with pytest.raises(ConfigError, match=f"The chat template of {BASE} does not hold the user's text once"):
-        lm._frame()
+        lm._chat._frame()
 
 
 def test_logits_and_gradients_are_those_of_the_whole_text_run_alone(lm: Causal) -> None:
