@@ -22,7 +22,8 @@ class PredictorSettings(BaseSettings):
     max_batch: int = Field(default=32, ge=1, description="Most inputs in one forward.")
     max_batch_ms: int = Field(default=50, ge=1, description="Longest forward that inputs are put together for.")
     vllm: Json[dict[str, Address]] = Field(
-        default="{}", description='Base models of text whose versions a vLLM server answers with: {"base": "http://…"}.'
+        default="{}",  # type: ignore[arg-type]  # settings validate their defaults, and this type reads text
+        description='Base models of text whose versions a vLLM server answers with: {"base": "http://…"}.',
     )
     vllm_folder: Path = Field(
         default=Path(".learnback/adapters"), description="Where adapters are written for vLLM to read."

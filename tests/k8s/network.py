@@ -6,6 +6,7 @@ their pods; Kafka and the database, by the labels that their operators give; and
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -69,26 +70,36 @@ def places(manifests: Manifests) -> dict[str, Place]:
 
 def needed(manifests: Manifests) -> set[Way]:
     """The ways that the workloads' settings name and their code goes; the console goes them all."""
-    ways = set()
-    for one in manifests.workloads():
-        if not one.ours:
-            continue
-        code = "Bus.of( ArtifactStore(" if one.service == "cli" else code_of(one.service)
-        for name, value in manifests.settings(one).items():
-            if name == "LEARNBACK_KAFKA_BOOTSTRAP_SERVERS" and "Bus.of(" in code:
-                ways |= {_way(one, f"kafka://{server}") for server in value.split(",")}
-            elif (name == "AWS_ENDPOINT_URL" and "ArtifactStore(" in code) or (
-                name.endswith("_URL") and name not in ("AWS_ENDPOINT_URL", "LEARNBACK_ARTIFACTS_URL")
-            ):
-                ways.add(_way(one, value))
-    return ways
+    return {
+        _way(one, url)
+        for one in manifests.workloads()
+        for name, value in manifests.settings(one).items()
+        for url in _addresses(name, value, _code(one))
+    }
+
+
+def _code(workload: Workload) -> str:
+    """What of the platform it uses: the console all, who is not ours nothing."""
+    if not workload.ours:
+        return ""
+    return "Bus.of( ArtifactStore(" if workload.service == "cli" else code_of(workload.service)
+
+
+def _addresses(name: str, value: str, code: str) -> Iterable[str]:
+    """The URLs in a setting, if the code goes there."""
+    if name == "LEARNBACK_KAFKA_BOOTSTRAP_SERVERS":
+        return [f"kafka://{server}" for server in value.split(",")] if "Bus.of(" in code else []
+    if name == "AWS_ENDPOINT_URL":
+        return [value] if "ArtifactStore(" in code else []
+    if name == "LEARNBACK_PREDICTOR_VLLM":
+        return list(json.loads(value).values())
+    return [value] if name.endswith(("_URL", "_ENDPOINT")) and name != "LEARNBACK_ARTIFACTS_URL" else []
 
 
 def _way(source: Workload, url: str) -> Way:
     parts = urlsplit(url)
-    port = parts.port or HTTPS
     assert parts.hostname, url
-    return Way(source.name, parts.hostname, port)
+    return Way(source.name, parts.hostname, parts.port or HTTPS)
 
 
 def allowed(manifests: Manifests) -> set[Way]:

@@ -5,17 +5,19 @@ Each check gives a sentence for each thing that is wrong.
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 import tomllib
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from shared.errors import ConfigError
 from shared.http.server import GRACE_S
 from shared.kafka import ACK_TIMEOUT_S, Bus
 from shared.policy import read_policy
 from shared.topics import TOPICS
-from tests.k8s.manifests import ROOT, Manifests
+from tests.k8s.manifests import ROOT, Manifests, Workload
 from tests.k8s.wiring import HTTP, code_of
 
 
@@ -86,6 +88,28 @@ def policies(manifests: Manifests) -> list[str]:
                 except ConfigError as error:
                     found.append(str(error))
     return found
+
+
+def texts(manifests: Manifests) -> list[str]:
+    """Where vLLM answers, it serves the base that the predictor means, and sees the disk with its adapters."""
+    given = manifests.settings(manifests.workload("predictor"))
+    found = []
+    for base, url in json.loads(given.get("LEARNBACK_PREDICTOR_VLLM", "{}")).items():
+        server = manifests.workload(str(urlsplit(url).hostname))
+        if f"--model={base}" not in server.container["args"]:
+            found.append(f"{server.name}: does not serve {base}")
+        written = _claim(manifests.workload("predictor"), given["LEARNBACK_PREDICTOR_VLLM_FOLDER"])
+        if written is None or written != _claim(server, given["LEARNBACK_PREDICTOR_VLLM_SEES"]):
+            found.append(f"{server.name}: does not see what the predictor writes")
+    return found
+
+
+def _claim(workload: Workload, path: str) -> str | None:
+    """The disk that is mounted at a path."""
+    volumes = {volume["name"]: volume for volume in workload.pod["volumes"]}
+    mounts = {mount["mountPath"]: volumes[mount["name"]] for mount in workload.container["volumeMounts"]}
+    claim: str | None = mounts.get(path, {}).get("persistentVolumeClaim", {}).get("claimName")
+    return claim
 
 
 def grants(manifests: Manifests) -> list[str]:

@@ -218,6 +218,24 @@ def test_what_is_broken_is_told(manifests: Manifests, check: verdicts.Check, bro
     assert any(said in line for line in found), found
 
 
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (lambda m: container(m, "vllm").update(args=["--model=another"]), "vllm: does not serve HuggingFaceTB/SmolLM2"),
+        (
+            lambda m: variable(m, "predictor", "LEARNBACK_PREDICTOR_VLLM_SEES").update(value="/elsewhere"),
+            "vllm: does not see what the predictor writes",
+        ),
+    ],
+    ids=["another base", "another folder"],
+)
+def test_a_server_that_cannot_answer_is_told(broken: Break, said: str) -> None:
+    manifests = built("gpu")
+    assert running.texts(manifests) == []
+    broken(manifests)
+    assert any(said in line for line in running.texts(manifests))
+
+
 def test_a_file_that_nobody_makes_is_told(manifests: Manifests, tmp_path: Path) -> None:
     (tmp_path / "s3_credentials").write_text("[default]\n", "utf-8")
     printed = CliRunner().invoke(secrets, [str(tmp_path)], catch_exceptions=False)

@@ -55,7 +55,7 @@ def test_containers_are_told_what_their_code_asks_for(manifests: Manifests, chec
 
 @pytest.mark.parametrize(
     "check",
-    [running.topics, running.images, running.drains, running.policies, running.grants, running.tokens],
+    [running.topics, running.images, running.drains, running.policies, running.texts, running.grants, running.tokens],
     ids=lambda check: check.__name__,
 )
 def test_what_runs_is_what_there_is(manifests: Manifests, check: verdicts.Check) -> None:
