@@ -159,6 +159,20 @@ class ArtifactStore:
         assert self._remote is not None
         text = self._remote.manifest(folder)
         listed = read_manifest(folder, text, manifest_sha256)["files"]
+        try:
+            return local, self._brought(folder, text, listed, manifest_sha256)
+        except OSError as error:
+            raise UnavailableError(
+                f"The cache of artifacts at {self.root} refuses {folder} ({error.strerror}). Give this user the right"
+                " and the volume room, or set XDG_CACHE_HOME."
+            ) from None
+
+    def _brought(
+        self, folder: str, text: bytes | None, listed: dict[str, str], manifest_sha256: str | None
+    ) -> dict[str, Any]:
+        """Download a folder's files, check them, and put them in the place of what is in the cache."""
+        assert self._remote is not None
+        local = self.root / folder
         with staging(local) as staged:
             self._remote.fetch(folder, listed, staged)
             (staged / MANIFEST).write_bytes(text or b"")
@@ -168,7 +182,7 @@ class ArtifactStore:
                 staged.rename(local)
             except OSError:  # another process has just brought it
                 checked(folder, local, text, manifest_sha256)
-        return local, manifest
+        return manifest
 
 
 def _refused(folder: str, error: OSError) -> UnavailableError:

@@ -9,18 +9,21 @@ that we do not know yet waits in the quarantine, which looks the same, until a n
 from __future__ import annotations
 
 import re
+import tomllib
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from shared.envelope import Headers, Outgoing
 from shared.topics import DEAD_LETTERS, QUARANTINE, Topic
 
 PREFIX = "x-dlq-"
+PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 CARRIED = {  # headers of the record that a letter carries on, so that it can be sent again as it was
     "ce_specversion",
     "ce_id",
@@ -196,4 +199,9 @@ def _moment(milliseconds: int) -> str:
 
 @cache
 def _version() -> str:
-    return version("learnback-server")
+    """Of the installed distribution, or, where the code alone was copied (an image), of its pyproject.toml."""
+    try:
+        return version("learnback-server")
+    except PackageNotFoundError:
+        project = tomllib.loads(PROJECT.read_text("utf-8"))["project"]
+        return str(project["version"])

@@ -30,9 +30,13 @@ NAMES = {
 def base_images(folder: Path) -> dict[str, str]:
     """The variables that name the base images; none where a registry gives the shipped ones.
 
+    With LEARNBACK_TEST_BASES=kept those of an earlier run are taken: a minute instead of ten, for who mends a test.
+
     Raises:
         UnableError: there is no registry, and what is needed to make them is missing.
     """
+    if os.environ.get("LEARNBACK_TEST_BASES") == "kept" and all(map(_exists, NAMES.values())):
+        return NAMES
     if _pulled(SHIPPED):
         return {}
     print(f"\nNo registry gives {SHIPPED}: the base images are made here.", flush=True)
@@ -41,6 +45,10 @@ def base_images(folder: Path) -> dict[str, str]:
     _image("postgres", folder)
     _image("s3", folder, [_versitygw(folder)])
     return NAMES
+
+
+def _exists(image: str) -> bool:
+    return not subprocess.run(["docker", "image", "inspect", image], capture_output=True).returncode
 
 
 def _pulled(image: str) -> bool:

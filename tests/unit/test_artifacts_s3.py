@@ -213,3 +213,12 @@ def test_a_trainer_keeps_what_it_trained_until_the_store_is_back_and_polls_meanw
     stopping.set()
     with pytest.raises(InterruptedTrainingError):
         trainer._patiently(idle.part, lambda: store.put("versions/v-2", files, {}))
+
+
+def test_a_cache_that_cannot_be_written_is_no_fault_of_the_folder(
+    s3_server: S3, store: ArtifactStore, files: Path, tmp_path: Path
+) -> None:
+    store.put(FOLDER, files, {})
+    (tmp_path / "taken").write_text("a file where the cache should be")
+    with pytest.raises(UnavailableError, match="XDG_CACHE_HOME"):
+        ArtifactStore(f"s3://{BUCKET}/here", cache=tmp_path / "taken").get(FOLDER)

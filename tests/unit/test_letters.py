@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import timedelta
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 from hypothesis import given
@@ -133,3 +134,13 @@ def test_a_letter_with_an_erased_users_words_is_not_noted() -> None:
     database.record(erased(ANN, when=100))
     noted(database, letter_of(ANN, 50, 1), letter_of(ANN, 150, 2), letter_of(BOB, 50, 3))
     assert {(row.user_key, row.said_at) for row in database.rows(DeadLetter)} == {(ANN, at(150)), (BOB, at(50))}
+
+
+def test_code_that_was_copied_without_its_distribution_knows_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = letters._version()
+
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(letters, "version", missing)
+    assert letters._version.__wrapped__() == installed
