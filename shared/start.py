@@ -37,9 +37,10 @@ class Place(Protocol):
 def await_needs(service: str, place: Place, look: Callable[[], Needs]) -> Needs:
     """What `look` finds, as soon as it raises neither FatalError nor UnavailableError; until then probes answer here.
 
+    SIGTERM and SIGINT end the process meanwhile.
+
     Raises:
         FatalError: the place of the probes is in use.
-        SystemExit: SIGTERM or SIGINT came first.
     """
     try:
         return look()
