@@ -125,7 +125,7 @@ class Serving:
         """Load, check and warm a version up while others answer; None (and an alarm) if its files cannot be trusted.
 
         Raises:
-            UnavailableError: its server does not answer; try again later.
+            UnavailableError: its server or the artifact store does not answer; try again later.
         """
         since, alias = time.perf_counter(), (state.model, state.alias)
         try:
