@@ -24,7 +24,7 @@ from services.aggregator.triggers import Asked, Loop
 from shared.ids import new_id
 from shared.policy import PolicyFile, Trigger
 
-PUBLISH_S = 1.0  # a slice's bucket is published at most this often, however fast it fills
+LOOK_S = 1.0  # how often each model is looked at: whether to ask for training
 
 
 class Analyst:
@@ -38,7 +38,8 @@ class Analyst:
         self._emit = emit
         self._watches: dict[str, DriftWatch] = defaultdict(DriftWatch)
         self._announced: set[str] = set()
-        self._published_at = 0.0
+        self._changed: dict[str, set[str]] = defaultdict(set)
+        self._looked_at = 0.0
 
     def on_fact(self, fact: Judged | Reviewed | Crowned, partition: int, now: float) -> None:
         """Count what a fact tells."""
@@ -67,14 +68,19 @@ class Analyst:
         """Follow the request that is out."""
         self._loops.put(event.model, triggers.on_verdict(self._loop(event.model, partition), event))
 
+    def publish(self, now: float) -> None:
+        """Publish changed slices. Each turn, before the facts that changed them are acknowledged."""
+        for model, names in self._tally.publish(now).items():
+            self._changed[model].update(names)
+
     def look(self, now: float) -> None:
-        """Publish changed slices, and decide whether to ask for training."""
-        if now - self._published_at < PUBLISH_S:
+        """Decide whether to ask for training."""
+        if now - self._looked_at < LOOK_S:
             return
-        self._published_at = now
-        changed = self._tally.publish(now)
+        self._looked_at = now
+        changed, self._changed = self._changed, defaultdict(set)
         for model, loop in list(self._loops.items()):
-            decided = self._decide(loop, changed.get(model, []), now)
+            decided = self._decide(loop, sorted(changed[model]), now)
             if decided != loop:
                 self._loops.put(model, decided)
 
@@ -98,6 +104,7 @@ class Analyst:
         """Start from what the tables hold, after partitions were assigned."""
         self._watches.clear()
         self._announced.clear()
+        self._changed.clear()
         self._tally.recover()
 
     def _loop(self, model: str, partition: int) -> Loop:

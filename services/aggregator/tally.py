@@ -31,14 +31,17 @@ class Tally:
         self._changed: dict[str, dict[str, set[int]]] = defaultdict(lambda: defaultdict(set))
 
     def count(self, loop: Loop, fact: Judged) -> None:
-        """Count a fact in each slice that it touches, once."""
+        """Count a fact in each slice that it touches, once.
+
+        One that is read again was counted, but maybe by a worker that ended before it could tell: told it is again.
+        """
         bucket = bucket_of(fact.at, self._policies.of(fact.model).trigger.bucket_seconds)
         for name, change in changes(fact, loop.labels).items():
             key = f"{fact.model}|{name}"
             counted = self._slices.get(key) or Slice(partition=loop.partition)
+            self._changed[fact.model][name].add(bucket)
             if not counted.has_seen(fact):
                 self._slices.put(key, count(counted, fact, bucket, change))
-                self._changed[fact.model][name].add(bucket)
                 self._remember(loop, name)
 
     def publish(self, now: float) -> dict[str, list[str]]:

@@ -81,7 +81,9 @@ def turn_regularly(aggregator: Aggregator) -> None:
 
 
 async def _turn(aggregator: Aggregator) -> None:
-    aggregator.analyst.look(time.time())
+    now = time.time()
+    aggregator.analyst.publish(now)
+    aggregator.analyst.look(now)
     await aggregator.outbox.settle(aggregator.write())
     aggregator.analyst.announce()
     _measure(aggregator)

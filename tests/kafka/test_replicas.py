@@ -15,15 +15,14 @@ from shared.kafka import SESSION_TIMEOUT_MS, Bus
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
 
-def test_aggregators_that_join_end_and_are_killed_leave_nothing_behind_and_count_nothing_twice(
+def test_aggregators_that_join_end_and_are_killed_count_each_once_and_leave_nothing_behind(
     tmp_path: Path, bus: Bus
 ) -> None:
-    """That each is counted at all is the bench's bar, which does not always hold (docs/log.md)."""
     events = Traffic(seed=3).take(3_000)
     seen = storm(flow_on(bus, tmp_path / "aggregators"), events, per_s=200)
     assert {"joins", "is killed", "is ended"} <= seen.changes.keys()
     assert seen.late_s < 4 * SESSION_TIMEOUT_MS / 1000
-    assert 0 < seen.judged <= len(events) // 2
+    assert seen.judged == len(events) // 2
 
 
 def test_of_two_trainers_one_works_and_the_other_takes_over_when_it_is_killed(tmp_path: Path, bus: Bus) -> None:

@@ -1,4 +1,4 @@
-"""Both stages with crashes at any point: what was durable is all that a restart knows, and no count is off by one."""
+"""Both stages with crashes at any point: a restart knows what was durable; no count, nor what is told, is off."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.events import Correction, Event, TrainingRequested
+from schemas.events import Correction, ErrorSliceUpdated, Event, TrainingRequested
 from services.aggregator.analyst import Analyst
 from services.aggregator.facts import Crowned, Judged, Reviewed, read_fact
 from services.aggregator.join import Entry, Place
@@ -20,10 +20,11 @@ from services.aggregator.shelf import Shelf
 from services.aggregator.slices import Slice
 from services.aggregator.tally import Tally
 from services.aggregator.triggers import Loop
+from services.aggregator.turn import TURN_S
 from shared.envelope import Headers, unseal
 from shared.kafka import Bus
 from shared.policy import Policy, PolicyFile, Trigger
-from shared.topics import FEEDBACK, PREDICTIONS, TRAINING_REQUESTS
+from shared.topics import ERROR_SLICES, FEEDBACK, PREDICTIONS, TRAINING_REQUESTS
 from tests.unit.aggregator_facts import LABELS, NOON, crowned
 from tests.unit.test_join import heard, served
 
@@ -37,19 +38,29 @@ class CrashError(Exception):
 
 
 class Done:
-    """The answer of a broker that has it."""
+    """The answer of a broker, which may take a record only when it is waited for."""
+
+    def __init__(self, take: Callable[[], None] | None = None) -> None:
+        self._take = take
 
     def __await__(self) -> Generator[None, None, None]:
+        if self._take:
+            self._take()
         yield from ()
 
 
 class Log:
-    """What survives: tables, topics and committed offsets. It takes `budget` more writes before a crash."""
+    """What survives: tables, topics and committed offsets. It takes `budget` more writes before a crash.
 
-    def __init__(self) -> None:
+    What is sent to different topics is taken in any order: `tables_first`, or as it is sent.
+    """
+
+    def __init__(self, tables_first: bool = False) -> None:
+        self.tables_first = tables_first
         self.tables: dict[str, dict[bytes, bytes]] = defaultdict(dict)
         self.facts: list[bytes] = []
         self.requests: list[Event] = []
+        self.published: dict[str, int] = {}
         self.committed: dict[str, int] = defaultdict(int)
         self.budget: int | None = None
 
@@ -60,12 +71,21 @@ class Log:
             self.budget -= 1
 
     def send(self, topic: str, key: bytes, value: bytes | None, headers: Headers) -> Awaitable[None]:
+        if self.tables_first:
+            return Done(lambda: self.take(topic, value, headers))
+        self.take(topic, value, headers)
+        return Done()
+
+    def take(self, topic: str, value: bytes | None, headers: Headers) -> None:
         self.spend()
         if topic.endswith("aggregator-outcomes.v1") and value is not None:
             self.facts.append(value)
         elif topic == BUS.name(TRAINING_REQUESTS):
             self.requests.append(unseal(value, headers, TRAINING_REQUESTS))
-        return Done()
+        elif topic == BUS.name(ERROR_SLICES):
+            update = unseal(value, headers, ERROR_SLICES)
+            assert isinstance(update, ErrorSliceUpdated)
+            self.published[f"{update.model}|{update.slice}"] = update.judged  # all are of one bucket
 
 
 class Table:
@@ -120,7 +140,8 @@ class Worker:
 
     def turn(self) -> None:
         """What `turn._turn` does; offsets are committed after it, unless it ends in a crash."""
-        self.now += 1
+        self.now += TURN_S
+        self.analyst.publish(self.now)
         self.analyst.look(self.now)
         read = dict(self.read)
         written = [*self.joins.write(), *self.loops.write(), *self.slices.write()]
@@ -141,10 +162,14 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
-@given(steps, st.permutations(range(ENOUGH)), st.permutations(range(ENOUGH)))
+# Turns and crashes when all is read.
+endings = st.lists(st.sampled_from([None, None, 0, 1, 2, 4, 8]), max_size=6)
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps, endings, st.permutations(range(ENOUGH)), st.permutations(range(ENOUGH)), st.booleans())
 def test_counts_and_requests_are_exact_whatever_crashes(
-    plan: list[str | int], predicted: list[int], said: list[int]
+    plan: list[str | int], ends: list[int | None], predicted: list[int], said: list[int], tables_first: bool
 ) -> None:
     sources: dict[str, list[Any]] = {
         "predictions": [served().model_copy(update={"prediction_id": f"p{n}", "event_id": f"e{n}"}) for n in predicted],
@@ -152,27 +177,35 @@ def test_counts_and_requests_are_exact_whatever_crashes(
             heard(Correction(value="billing"), f"f{n}").model_copy(update={"prediction_id": f"p{n}"}) for n in said
         ],
     }
-    log = Log()
+    log = Log(tables_first)
     log.tables["loops"][b"m"] = Loop(partition=0, model="m", labels=LABELS).model_dump_json().encode()
     log.facts.append(crowned().model_copy(update={"model": "m"}).model_dump_json().encode())
     worker = Worker(log, sources)
     for step in plan:
         if isinstance(step, str) and step != "turn":
             worker.take(step)
-            continue
-        log.budget = None if step == "turn" else int(step)
-        try:
-            worker.turn()
-        except CrashError:
-            log.budget = None
-            worker = Worker(log, sources)
-    for _ in range(6):  # left alone, it catches up
+        else:
+            worker = _turn(worker, None if step == "turn" else int(step))
+    for end in [*ends, *[None] * 12]:  # left alone, it catches up
         while any([worker.take("predictions"), worker.take("feedback"), worker.take("facts")]):
             pass
-        worker.turn()
+        worker = _turn(worker, end)
 
     counted = {name: sum(bucket.judged for bucket in kept.buckets.values()) for name, kept in worker.slices.items()}
     assert counted == {"m|app=shop": ENOUGH, "m|label=billing": ENOUGH, "m|confusion=refund→billing": ENOUGH}
+    assert log.published == counted
     assert all(isinstance(request, TrainingRequested) for request in log.requests)
     assert len({request.event_id for request in log.requests}) == 1
     assert len({request.model_dump_json() for request in log.requests}) == 1
+
+
+def _turn(worker: Worker, budget: int | None) -> Worker:
+    """A turn, and the worker that goes on after it."""
+    log = worker.log
+    log.budget = budget
+    try:
+        worker.turn()
+    except CrashError:
+        log.budget = None
+        return Worker(log, worker.sources)
+    return worker
