@@ -171,18 +171,19 @@ class FeedbackReceived(Said):
 
 
 class ReviewDecided(Said):
-    """A reviewer's decision on an example, a version or a label, with who and why."""
+    """A reviewer's decision on an example, a version, a label or a row of the golden anchor, with who and why."""
 
-    subject_kind: Literal["example", "version", "label"]
-    subject: Id = Field(description="The example's or the version's id; a hash of model and label.")
+    subject_kind: Literal["example", "version", "label", "anchor"]
+    subject: Id = Field(description="The example's or the version's id; a hash of model and label, or model and text.")
     model: Name
     decision: Literal[
-        "accept", "reject", "relabel", "promote", "rollback", "hold", "release", "merge", "retire", "restore"
+        "accept", "reject", "relabel", "promote", "rollback", "hold", "release", "merge", "retire", "restore", "add"
     ]
     target: Output | None = Field(
-        default=None, description="The right output, for `relabel`; the label it goes into, for `merge`."
+        default=None, description="The right output, for `relabel` and `add`; the label it goes into, for `merge`."
     )
     label: Label | None = Field(default=None, description="The label that is decided on.")
+    text: Input | None = Field(default=None, description="The input of the anchor's row that is decided on.")
     prediction_id: Id | None = Field(
         default=None, description="Of an audit: the prediction that was drawn. The reviewer saw its input alone."
     )
@@ -358,6 +359,9 @@ class VerdictReached(Event):
     )
     labels_to_decide: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="How many more rows would decide, when inconclusive; audits where users are silent."
+    )
+    anchor: Id | None = Field(
+        default=None, description="The golden anchor that it was judged on: a hash of its rows; null: there was none."
     )
     alpha: Share | None = Field(default=None, description="Level of the superiority test; null: none was made.")
     alpha_left: Share | None = Field(

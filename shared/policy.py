@@ -169,11 +169,12 @@ class Trial(Section):
 
 
 class People(Section):
-    """What reviewers may decide on versions (evaluator)."""
+    """What reviewers may decide on versions (evaluator) and on the golden anchor (recorder)."""
 
     two: Literal["no", "names", "keys"] = Field(
         default="no",
-        description="A second reviewer must agree before an alias moves: of another name, or with another app's key.",
+        description="A second reviewer must agree before an alias moves or the golden anchor changes: of another name,"
+        " or with another app's key.",
     )
     hours: float = Field(default=24, gt=0, description="A decision that could not be carried out by then is dropped.")
 

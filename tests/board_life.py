@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from shared.tables import Consumed, DeadLetter, FeedbackRow, LedgerRow, Progress, Request
+from shared.text import example_id
 from tests.board_rows import MODEL, START, Rows
 
 MARKUP = "<b>refund</b> **now** :red[please] $x$"  # a text that must be shown as it is
@@ -49,6 +50,7 @@ def life(engine: Engine, predictions: int = 8000, ends: datetime = START + timed
         _use(rows, chance, reigns, 10 + number * (LIFE_S - 20) / predictions, number)
     _queue(rows)
     _slices(rows, chance)
+    _anchor(rows)
     rows.rows.append(
         Request(
             request_id="request-7", event_id="r7", model=MODEL, trigger="slice",
@@ -144,6 +146,15 @@ def _queue(rows: Rows) -> None:
         )
         rows.say(asked, 1405 + number, "correction", target=target or "invoice", wrong=True, example_id=example_id)
         rows.say(asked, 1406 + number, "correction", target="delivery", wrong=False, example_id=example_id)
+
+
+def _anchor(rows: Rows) -> None:
+    for number, label in enumerate(LABELS[:5] * 3):
+        text = f"{TEXTS[number % 5]} (golden {number})"
+        rows.example(example_id(MODEL, text), "holdout", text=text, origin="anchor", side="anchor", target=label)
+        if number == 7:
+            rows.edit(1300, "relabel", text, label, note="The policy on invoices changed.")
+    rows.edit(1400, "add", MARKUP, "refund status", note="A customer called.")
 
 
 def _slices(rows: Rows, chance: random.Random) -> None:

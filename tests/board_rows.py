@@ -15,11 +15,13 @@ from shared.tables import (
     FeedbackRow,
     ModelRow,
     Prediction,
+    Review,
     StateChange,
     Verdict,
     Version,
 )
 from shared.tables import Lesson as LessonRow
+from shared.text import example_id
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 MODEL = "help-desk"
@@ -193,6 +195,22 @@ class Rows:
             **given,
         }
         self.rows.append(Example(id=example_id, model=self.model, status=status, **facts))
+
+    def edit(self, seconds: float, decision: str, text: str, target: str | None = None, **given: Any) -> None:
+        """A reviewer's edit of the golden anchor."""
+        self.rows.append(
+            Review(
+                event_id=self.id("edit"),
+                subject_kind="anchor",
+                subject=example_id(self.model, text),
+                model=self.model,
+                decision=decision,
+                target=target,
+                text=text,
+                occurred_at=self.at(seconds),
+                **{"reviewer": "ada", "note": "", **given},
+            )
+        )
 
     def slice(self, name: str, seconds: float, judged: int, wrong: int, bucket_seconds: int = 60) -> None:
         self.rows.append(

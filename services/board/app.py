@@ -18,6 +18,7 @@ st.navigation(
         st.Page("pages/champion.py", title="Champion", icon=":material/crown:"),
         st.Page("pages/review.py", title="Review", icon=":material/rate_review:"),
         st.Page("pages/labels.py", title="Labels", icon=":material/label:"),
+        st.Page("pages/anchor.py", title="Golden anchor", icon=":material/anchor:"),
         st.Page("pages/health.py", title="Health", icon=":material/ecg_heart:"),
         st.Page("pages/forget.py", title="Forget a user", icon=":material/person_remove:"),
     ]

@@ -8,23 +8,24 @@ from typing import Literal
 import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from schemas.events import Id, Label, Name, Note, Output
+from schemas.events import Id, Input, Label, Name, Note, Output
 from shared.errors import BadInputError, ConfigError, UnavailableError
 
 TIMEOUT_S = 5.0  # the collector answers when the broker has the event, in milliseconds
 
 
 class Decision(BaseModel):
-    """What a reviewer decides on an example, a version or a label, as `POST /v1/reviews` takes it."""
+    """What a reviewer decides on, as `POST /v1/reviews` takes it."""
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    subject_kind: Literal["example", "version", "label"] = "example"
+    subject_kind: Literal["example", "version", "label", "anchor"] = "example"
     subject: Id | None = None
     label: Label | None = None
+    text: Input | None = None
     model: Name
     decision: Literal[
-        "accept", "reject", "relabel", "promote", "rollback", "hold", "release", "merge", "retire", "restore"
+        "accept", "reject", "relabel", "promote", "rollback", "hold", "release", "merge", "retire", "restore", "add"
     ]
     target: Output | None = None
     prediction_id: Id | None = None

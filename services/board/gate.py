@@ -30,6 +30,7 @@ class VerdictCard:
     candidate_accuracy: float | None
     evidence: int
     labels_to_decide: int | None
+    anchor: str | None
     alpha: float | None
     alpha_left: float | None
     fixes: int
@@ -68,6 +69,7 @@ def _card(found: Verdict, called: dict[str, str]) -> VerdictCard:
         candidate_accuracy=found.candidate_accuracy,
         evidence=found.evidence,
         labels_to_decide=found.labels_to_decide,
+        anchor=found.anchor,
         alpha=found.alpha,
         alpha_left=found.alpha_left,
         fixes=len(found.fixes),

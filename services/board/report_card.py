@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from schemas.events import Check
-from services.board import words
+from services.board import anchor, words
 from services.board.gate import VerdictCard
 
 WIDTHS = [2.2, 6, 1.3, 1.3, 1]
@@ -68,6 +68,8 @@ def _left(card: VerdictCard) -> str:
     parts = []
     if card.labels_to_decide is not None:
         parts.append(f"About {card.labels_to_decide:,} more answers or audits would decide.")
+    if card.anchor is not None:
+        parts.append(f"Judged on golden anchor {anchor.short(card.anchor)}.")
     if card.alpha is not None:
         parts.append(f"Tested at α = {words.figure(card.alpha)}.")
     if card.alpha_left is not None:

@@ -43,7 +43,7 @@ from shared.envelope import Sealed, carry, sealed
 from shared.errors import RequestError
 from shared.identity import user_key
 from shared.ids import namespaced, new_id
-from shared.text import short_hash
+from shared.text import example_id, short_hash
 
 SOURCE = "collector"
 AHEAD = timedelta(minutes=5)  # how far a sender's clock may be ahead of ours
@@ -204,6 +204,7 @@ def _review(body: ReviewBody, origin: Origin, event_id: str) -> ReviewDecided:
         decision=body.decision,
         target=body.target,
         label=body.label,
+        text=body.text,
         prediction_id=body.prediction_id,
         reviewer=body.reviewer or origin.app,
         app=origin.app,
@@ -212,7 +213,9 @@ def _review(body: ReviewBody, origin: Origin, event_id: str) -> ReviewDecided:
 
 
 def _subject(body: ReviewBody) -> str:
-    """What is decided on. A label's id is a hash: it is free text, and an id is not."""
+    """What is decided on. The id of a label and of a text is a hash: they are free text, and an id is not."""
+    if body.text is not None:
+        return example_id(body.model, body.text)
     return short_hash("label", body.model, body.label) if body.label is not None else body.subject or ""
 
 

@@ -145,24 +145,29 @@ DECISIONS = {
     "example": ("accept", "reject", "relabel"),
     "version": ("promote", "rollback", "hold", "release"),
     "label": ("merge", "retire", "restore"),
+    "anchor": ("add", "relabel", "retire"),
 }
+NAMED_BY = {"label": "label", "anchor": "text"}  # field that names the subject; all else has an id
 
 
 class ReviewBody(Body):
-    """A reviewer's decision on an example, a version or a label."""
+    """A reviewer's decision on an example, a version, a label or a row of the golden anchor."""
 
-    subject_kind: Literal["example", "version", "label"]
+    subject_kind: Literal["example", "version", "label", "anchor"]
     subject: Id | None = Field(
-        default=None, description="The example's or the version's id; a label needs none.", validate_default=True
+        default=None, description="The example's or the version's id; all else needs none.", validate_default=True
     )
     model: Name
     label: Label | None = Field(default=None, description="The label that is decided on.", validate_default=True)
+    text: Input | None = Field(
+        default=None, description="The input of the golden anchor's row that is decided on.", validate_default=True
+    )
     decision: Literal[
-        "accept", "reject", "relabel", "promote", "rollback", "hold", "release", "merge", "retire", "restore"
+        "accept", "reject", "relabel", "promote", "rollback", "hold", "release", "merge", "retire", "restore", "add"
     ]
     target: Output | None = Field(
         default=None,
-        description="The right output, for `relabel`; the label it goes into, for `merge`.",
+        description="The right output, for `relabel` and `add`; the label it goes into, for `merge`.",
         validate_default=True,
     )
     prediction_id: Id | None = Field(
@@ -171,21 +176,26 @@ class ReviewBody(Body):
     reviewer: Name | None = Field(default=None, description="Who decided, when several people share the key.")
     note: Note = ""
 
-    @field_validator("subject", "label")
+    @field_validator("subject", "label", "text")
     @classmethod
     def names_subject(cls, value: str | None, info: ValidationInfo) -> str | None:
-        """A label is named by itself, all else by its id."""
-        kind, wanted = info.data.get("subject_kind"), "label" if info.field_name == "label" else "id"
-        if value is None and kind is not None and (kind == "label") == (wanted == "label"):
+        """A label is named by itself, a row of the anchor by its text, all else by its id."""
+        kind, field = info.data.get("subject_kind"), info.field_name
+        if kind is None:
+            return value
+        wanted = NAMED_BY.get(kind, "subject")
+        if value is None and field == wanted:
             raise PydanticCustomError("missing", "Field required")
-        if value is not None and wanted == "label" and kind not in (None, "label"):
+        if value is not None and field == "label" and field != wanted:
             raise PydanticCustomError("wrong_label", "A label belongs to decisions on labels")
+        if value is not None and field == "text" and field != wanted:
+            raise PydanticCustomError("wrong_text", "A text belongs to decisions on the golden anchor")
         return value
 
     @field_validator("decision")
     @classmethod
     def fits_subject(cls, decision: str, info: ValidationInfo) -> str:
-        """Examples are accepted, rejected or relabelled; versions promoted, rolled back or held; labels have theirs."""
+        """Examples are accepted, rejected or relabelled; versions promoted, rolled back or held; others have theirs."""
         if decision not in DECISIONS.get(info.data.get("subject_kind", ""), (decision,)):
             raise PydanticCustomError("wrong_decision", "This decision does not fit the subject's kind")
         return decision
@@ -193,10 +203,14 @@ class ReviewBody(Body):
     @field_validator("target")
     @classmethod
     def fits_decision(cls, target: str | None, info: ValidationInfo) -> str | None:
-        """A target belongs to `relabel` and `merge`, which need one; no label is merged into itself."""
+        """A target belongs to `relabel`, `add` and `merge`, which need one; no label is merged into itself."""
         decision, label = info.data.get("decision"), info.data.get("label")
-        if decision is not None and (decision in ("relabel", "merge")) != (target is not None):
-            raise PydanticCustomError("wrong_target", "'relabel' and 'merge' need a target, and nothing else has one")
+        if decision is not None and (decision in ("relabel", "add", "merge")) != (target is not None):
+            raise PydanticCustomError(
+                "wrong_target", "'relabel', 'add' and 'merge' need a target, and nothing else has one"
+            )
+        if target is not None and info.data.get("subject_kind") == "anchor" and not target.strip():
+            raise PydanticCustomError("wrong_target", "A row of the golden anchor needs an output that is not blank")
         if target is not None and decision == "merge":
             target = target.strip()  # as `Label` does
             if target in ("", label) or len(target) > MAX_LABEL:

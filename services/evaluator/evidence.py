@@ -13,6 +13,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from services.evaluator import silence
 from services.evaluator.rows import Row
+from shared.anchor import version_of
 from shared.tables import Example, FeedbackRow, Prediction
 
 MOST_CORRECTIONS = 2000  # newest open corrections that a verdict looks at; bounds its cost
@@ -27,7 +28,8 @@ class Evidence:
     """Everything a candidate is looked at with. `solicited` holds what reviewers labelled, too.
 
     `silent` are inputs of the same time that users were asked about and did not answer, nor a reviewer in their place:
-    without a target, and `unbounded` when there are more than were looked at.
+    without a target, and `unbounded` when there are more than were looked at. `anchor_version` names the golden anchor
+    as reviewers have it now; `anchor` leaves out what the candidate was taught before it was put there.
     """
 
     solicited: tuple[Row, ...]
@@ -35,6 +37,7 @@ class Evidence:
     corrections: tuple[Row, ...]
     silent: tuple[Row, ...] = ()
     unbounded: bool = False
+    anchor_version: str | None = None
 
 
 def gather(
@@ -55,12 +58,14 @@ def gather(
         asked = [] if begin is None else silence.asked(session, model, window, begin)
         labelled, silent = silence.labelled(session, model, asked)
         found = [row for row in (*silence.audited(session, _rows(usable)), *labelled) if row.id not in taught]
+        anchor = _read(session, _anchor(model))
         return Evidence(
             tuple(tagged(session, found, tags) if tags else found),
-            _read(session, _anchor(model)),
+            tuple(row for row in anchor if row.id not in taught),
             _read(session, _corrections(model)),
             silent,
             unbounded=len(asked) >= window,
+            anchor_version=version_of((row.id, row.target) for row in anchor),
         )
 
 
@@ -83,7 +88,7 @@ def _solicited(model: str, window: int, since: datetime | None) -> Query:
 
 
 def _anchor(model: str) -> Query:
-    """The golden anchor, but for rows that a reviewer withdrew."""
+    """The golden anchor, but for rows that a reviewer retired."""
     return select(Example).where(Example.model == model, Example.side == "anchor", Example.status == "holdout")
 
 

@@ -62,7 +62,13 @@ class Examiner:
     def _first(self, candidate: CandidateTrained) -> VerdictReached:
         evidence = gather(self.engine, candidate.model, window=1, taught=())
         right = self.scorer.right(candidate.version, evidence.anchor)
-        return verdict_of(candidate, None, first(candidate.requested_by), candidate_accuracy=accuracy(right))
+        return verdict_of(
+            candidate,
+            None,
+            first(candidate.requested_by),
+            candidate_accuracy=accuracy(right),
+            anchor=evidence.anchor_version,
+        )
 
     def _compared(
         self,
@@ -95,6 +101,7 @@ class Examiner:
             evidence=solicited.n,
             audits=len(audits),
             silent=tuple(row.prediction for row in silent[-MOST_ASKED:]) or None,
+            anchor=evidence.anchor_version,
             alpha_left=gate.alpha_left(tested + (judgement.alpha is not None), rules),
             fixes=tuple(row.id for row, score in zip(evidence.corrections, fixed, strict=True) if score > HALF_RIGHT),
         )

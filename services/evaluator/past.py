@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from schemas.events import CandidateTrained, ModelStateChanged
 from services.evaluator.evidence import Evidence
 from services.evaluator.rows import Row
+from shared.anchor import version_of
 from shared.text import short_hash
 
 
@@ -101,6 +102,7 @@ def glance(past: Past, at: datetime, learned: Collection[str]) -> Callable[..., 
         _tags: Collection[str] = (),
     ) -> Evidence:
         seen = past.evidence(at, window, since, frozenset(learned) | frozenset(taught))
-        return Evidence(seen, past.anchor, ())
+        version = version_of((row.id, row.target) for row in past.anchor)
+        return Evidence(seen, past.anchor, (), anchor_version=version)
 
     return gather

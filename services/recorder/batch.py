@@ -8,7 +8,7 @@ end, once.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar, cast
@@ -30,6 +30,7 @@ from schemas.events import (
 from services.recorder import (
     accounting,
     accounts,
+    anchors,
     caps,
     datasets,
     draws,
@@ -147,7 +148,7 @@ def record(connection: Connection, batch: Batch, policies: PolicyFile) -> Record
     replace(connection, batch.offsets)
     out += _erase(connection, batch, touched, policies)
     _forget(connection, erasures.remove(connection, _newly_orphaned(batch)), touched, policies)
-    _register(connection, batch, touched)
+    _register(connection, batch, touched, policies)
     _join(connection, stored, touched, policies)
     outcomes = accounting.settle(connection, batch.arrivals, batch.of(EventsCounted), _ends(batch, kept, stored))
     _follow_versions(connection, batch, lines, touched)
@@ -247,12 +248,22 @@ def _forget(connection: Connection, lost: Erased, touched: Touched, policies: Po
     return before - examples.count(connection, lost.examples)
 
 
-def _register(connection: Connection, batch: Batch, touched: Touched) -> None:
+def _register(connection: Connection, batch: Batch, touched: Touched, policies: PolicyFile) -> None:
     rebuild.mark(connection, batch.of(TrainingRequested))
-    requests = [event for event in batch.of(TrainingRequested) if event.card is not None]
     datasets.note_states(connection, batch.of(ModelStateChanged))
-    if not requests:
-        return
+    requests = [event for event in batch.of(TrainingRequested) if event.card is not None]
+    if requests:
+        _add_models(connection, batch, requests, touched)
+    decided = {event.subject: event.model for event in batch.of(ReviewDecided) if event.subject_kind == "anchor"}
+    edited = anchors.settle(connection, touched.created | decided.keys(), policies)
+    touched.created |= edited.examples
+    touched.classes |= edited.classes
+    touched.doubtful |= edited.labels
+    touched.examples |= decided.keys()
+    touched.models |= set(decided.values())  # an input that was evidence may be in the anchor now
+
+
+def _add_models(connection: Connection, batch: Batch, requests: Sequence[TrainingRequested], touched: Touched) -> None:
     known = datasets.register(connection, requests, batch.datasets)
     touched.created |= known.examples
     touched.classes |= known.classes

@@ -4,7 +4,7 @@ The rules, in order; the one that refuses names itself in `reason`:
 
 - `anchor_twin`: a near-duplicate of the golden anchor is neither lesson nor evidence.
 - `rejected_by_reviewer`; a reviewer's accept or relabel skips the rules below.
-- What a person vouched for (seed, anchor) needs no votes.
+- What a person vouched for (seed, anchor) needs no votes. Of the anchor none is heard, even where its label is retired.
 - `user_cap`: nobody voted but users beyond their cap.
 - `no_target`: nobody said what is right, only that an output is not, or which of two is better.
 - `retired_label`: nobody said what is right but by a label that a reviewer has retired.
@@ -87,6 +87,8 @@ def _answer(case: Case, tallies: tuple[Tally, ...]) -> tuple[str | None, float]:
     """The right output, as far as it is known, and its weight."""
     if case.vouched is not None:
         return case.vouched, 1.0
+    if case.origin == "anchor":
+        return None, 0.0  # its label is retired, and what users say of it is no anchor
     if not tallies:
         return None, 0.0
     share = tallies[0].weight / sum(one.weight for one in tallies)
@@ -103,7 +105,7 @@ def _ruled(ruling: Ruling, usable: Curated) -> Curated | None:
 
 def _refusal(case: Case, tallies: tuple[Tally, ...], policy: Trust) -> tuple[str, str] | None:
     """The status and the rule that keep an input from use."""
-    if not case.votes and case.retired:
+    if case.origin == "anchor" or (not case.votes and case.retired):
         return "pending", "retired_label"
     if not case.votes:
         return ("quarantined", "user_cap") if case.capped else ("pending", "no_target")

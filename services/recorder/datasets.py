@@ -57,7 +57,7 @@ def register(
         _add_model(connection, event)
         rows = _vouched(event, datasets[event.event_id])
         new = insert_new(connection, rows)
-        held = [_example(row) for row in rows if row.example_id in new]
+        held = [example_of(row) for row in rows if row.example_id in new]
         replace(connection, held)
         examples |= new
         classes |= {(row.model, class_of(row.id)) for row in held}
@@ -110,7 +110,8 @@ def _vouched(event: TrainingRequested, imported: Imported) -> list[Vouched]:
     return list(rows.values())
 
 
-def _example(row: Vouched) -> Example:
+def example_of(row: Vouched) -> Example:
+    """A row that a person vouches for, as an example that nobody has judged yet."""
     return Example(
         id=row.example_id,
         model=row.model,

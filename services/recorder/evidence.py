@@ -12,10 +12,13 @@ from sqlalchemy import Connection, Row, Select, case, func, select
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
+from services.recorder import anchors
+from services.recorder.anchors import Edit
 from services.recorder.sql import among
 from services.recorder.votes import MAX_VOTES, Ruling, Vote
 from shared import label_schema
 from shared.label_schema import LabelSchema
+from shared.policy import PolicyFile
 from shared.tables import Example, FeedbackRow, Prediction, Review, Version, Vouched
 
 RULINGS = ("accept", "reject", "relabel")
@@ -52,7 +55,7 @@ class Evidence:
     retired: bool = False  # somebody calls right what a reviewer retired; it is left out of votes, ruling and vouched
 
 
-def read(connection: Connection, ids: Sequence[str]) -> list[Evidence]:
+def read(connection: Connection, ids: Sequence[str], policies: PolicyFile) -> list[Evidence]:
     """What is known of the examples that exist, of at most one chunk of ids; labels as reviewers let them stand."""
     votes, rulings = _votes(connection, ids), rulings_on(connection, ids)
     capped = _capped(connection, [one for one in ids if one not in votes])
@@ -82,8 +85,19 @@ def read(connection: Connection, ids: Sequence[str]) -> list[Evidence]:
         )
         for row in connection.execute(query.where(among(connection, Example.id, ids)))
     ]
+    edits = anchors.edits_on(connection, [one.id for one in found if one.origin == "anchor"], policies)
+    found = [edited(one, edits[one.id]) if one.id in edits else one for one in found]
     known = label_schema.schemas(connection, {one.model for one in found})
     return [standing(one, known[one.model]) if one.model in known else one for one in found]
+
+
+def edited(one: Evidence, edits: Sequence[Edit]) -> Evidence:
+    """A row of the golden anchor as its edits leave it; a decision on the example holds when it is newer than they."""
+    newest = edits[-1]
+    vouched = next((edit.target for edit in reversed(edits) if edit.target is not None), one.vouched)
+    if one.ruling is not None and one.ruling.moment is not None and one.ruling.moment > newest.moment:
+        return replace(one, vouched=vouched)
+    return replace(one, vouched=vouched, ruling=Ruling("reject") if newest.target is None else None)
 
 
 def standing(one: Evidence, schema: LabelSchema) -> Evidence:
@@ -174,7 +188,7 @@ def rulings_on(connection: Connection, ids: Sequence[str]) -> dict[str, Ruling]:
         among(connection, Review.subject, ids), col(Review.subject_kind) == "example", col(Review.decision).in_(RULINGS)
     )
     rulings: dict[str, Ruling] = {}
-    for example, _, _, decision, target in sorted(connection.execute(query), key=lambda row: (row[1], row[2])):
+    for example, at, event_id, decision, target in sorted(connection.execute(query), key=lambda row: (row[1], row[2])):
         if decision != "relabel" or target:
-            rulings[example] = Ruling(decision, target)
+            rulings[example] = Ruling(decision, target, (at, event_id))
     return rulings

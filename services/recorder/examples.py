@@ -22,10 +22,10 @@ def settle(connection: Connection, ids: set[str], policies: PolicyFile, held: Co
 
     `held` counts what goes into quarantine, by rule.
     """
-    known = [evidence.read(connection, some) for some in chunks(ids)]
+    known = [evidence.read(connection, some, policies) for some in chunks(ids)]
     days = {day for some in known for day in voices.settle(connection, some)}
     others = voices.examples_of(connection, days) - ids
-    known += [evidence.read(connection, some) for some in chunks(others)]
+    known += [evidence.read(connection, some, policies) for some in chunks(others)]
     return {named for some in known for named in _curate(connection, some, policies, held)}
 
 

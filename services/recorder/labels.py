@@ -95,7 +95,9 @@ def _named(connection: Connection, model: str, labels: Iterable[str]) -> set[str
         select(col(FeedbackRow.example_id)).where(col(FeedbackRow.model) == model, _one_of(FeedbackRow, wanted)),
         select(col(Vouched.example_id)).where(col(Vouched.model) == model, _one_of(Vouched, wanted)),
         select(col(Review.subject)).where(
-            col(Review.model) == model, col(Review.subject_kind) == "example", col(Review.target).in_(wanted)
+            col(Review.model) == model,
+            col(Review.subject_kind).in_(["example", "anchor"]),
+            col(Review.target).in_(wanted),
         ),
     )
     return {one for query in queries for one in connection.execute(query).scalars() if one is not None}

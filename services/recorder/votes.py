@@ -40,6 +40,7 @@ class Ruling:
 
     decision: str
     target: str | None = None
+    moment: tuple[datetime, str] | None = None
 
 
 @dataclass(frozen=True)

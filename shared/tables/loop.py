@@ -78,6 +78,7 @@ class Verdict(SQLModel, table=True):
     evidence: int
     labels_to_decide: int | None
     silent: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True), nullable=True))
+    anchor: str | None = Field(default=None, description="The golden anchor that it was judged on.")
     alpha: float | None
     alpha_left: float | None
     fixes: list[str] = Field(default_factory=list, sa_column=json_column())

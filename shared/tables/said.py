@@ -99,8 +99,10 @@ class Review(SQLModel, table=True):
     decision: str
     target: str | None
     label: str | None = None
+    text: str | None = Field(default=None, description="Of the golden anchor's row that is decided on.")
     prediction_id: str | None = Field(default=None, description="Of an audit: the prediction that was drawn.")
     reviewer: str
+    app: str | None = Field(default=None, description="Whose key it came with; null: before revision 0004.")
     note: str
     occurred_at: datetime = Field(sa_column=time_column())
     __table_args__ = (Index("review_by_kind", "model", "subject_kind"),)

@@ -45,6 +45,7 @@ PAGES = {
     "champion": ["Champion: ", "No version is on trial.", "Nobody has decided on a version yet."],
     "review": ["Quarantined (3)", "New labels (2)", "<b>refund</b> **now** :red[please] $x$", "Send decision"],
     "labels": ["A decision changes examples at once"],
+    "anchor": ["15 rows", "Download JSONL", "Add a row", "Edits"],
     "forget": ["Forget this user", "Delete everything of this user, for good"],
     "health": [
         "Every accepted event is accounted for.",

@@ -21,6 +21,7 @@ from tests.unit.recorder_story import (
     added,
     crowned,
     decided,
+    edited,
     erased,
     judged,
     policy,
@@ -33,6 +34,7 @@ from tests.unit.recorder_story import (
 TEXTS = ("hi there", "there, hi!", "Hi  there", "refund me", "me refund?", "card lost", "lost card", "x", "y", "z")
 LABELS = ("a", "b", "new", "odd")
 RULINGS: tuple[Literal["merge", "retire", "restore"], ...] = ("merge", "merge", "retire", "restore")
+EDITS: tuple[Literal["add", "relabel", "retire"], ...] = ("add", "add", "relabel", "retire")
 USERS = (ANN, BOB, EVE, DAN, None)
 DAYS = (0, 0, 0, 1, 29, 30, 45)  # on both sides of what trust remembers
 
@@ -41,6 +43,7 @@ def some_policy(rng: random.Random) -> PolicyFile:
     """Limits so low that all of them are met."""
     return policy(
         window=rng.choice([2, 3, 1000]),
+        two=rng.choice(["no", "names"]),
         user_cap=rng.choice([1, 2, 5]),
         new_label_users=rng.choice([2, 3]),
         quorum=rng.choice([1, 2]),
@@ -60,6 +63,10 @@ def some_log(rng: random.Random, database: Database) -> list[Event]:
         decision: Decision = rng.choice(["accept", "reject", "relabel"])
         target = rng.choice(LABELS) if decision == "relabel" else None
         events.append(reviewed(text, decision, target, float(rng.randint(5, 30))))
+    for text in rng.choices(TEXTS, k=rng.choice([0, 0, 1, 5])):
+        edit = rng.choice(EDITS)
+        target = None if edit == "retire" else rng.choice(LABELS)
+        events.append(edited(text, edit, target, float(rng.randint(5, 30)), by=rng.choice(["rita", "omar"])))
     for label in rng.sample(LABELS, rng.choice([0, 0, 1, 3])):
         ruling = rng.choice(RULINGS)
         other = rng.choice([one for one in (*LABELS, "fresh") if one != label]) if ruling == "merge" else None

@@ -33,7 +33,7 @@ from schemas.events import (
 from services.recorder.batch import Batch, record
 from services.recorder.datasets import Imported
 from shared.datasets import Row
-from shared.policy import Gate, Policy, PolicyFile, Trust
+from shared.policy import Gate, People, Policy, PolicyFile, Trust
 from shared.tables import Example, open_database
 from shared.text import example_id, short_hash
 
@@ -43,8 +43,8 @@ ANN, BOB, EVE, DAN = (f"{number:032x}" for number in range(1, 5))
 Decision = Literal["accept", "reject", "relabel", "promote", "rollback", "hold"]
 
 
-def policy(window: int = 3000, **trust: Any) -> PolicyFile:
-    return PolicyFile(defaults=Policy(trust=Trust(**trust), gate=Gate(window=window)))
+def policy(window: int = 3000, two: Literal["no", "names", "keys"] = "no", **trust: Any) -> PolicyFile:
+    return PolicyFile(defaults=Policy(trust=Trust(**trust), gate=Gate(window=window), people=People(two=two)))
 
 
 def in_memory() -> Engine:
@@ -166,6 +166,31 @@ def reviewed(
         target=target,
         prediction_id=audit_of,
         reviewer="rita",
+    )
+
+
+def edited(
+    text: str,
+    decision: Literal["add", "relabel", "retire"],
+    target: str | None = None,
+    when: float = 100,
+    by: str = "rita",
+    key: str = "office",
+) -> ReviewDecided:
+    """A reviewer's edit of the golden anchor."""
+    subject = example_id(MODEL, text)
+    return ReviewDecided(
+        event_id=f"ra-{short_hash(text, decision, target or '-', by)[:12]}-{when}",
+        occurred_at=at(when),
+        source="collector",
+        subject_kind="anchor",
+        subject=subject,
+        model=MODEL,
+        decision=decision,
+        text=text,
+        target=target,
+        reviewer=by,
+        app=key,
     )
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from schemas.events import FeedbackReceived, PredictionServed, ReviewDecided, TrainingRequested
 from shared.identity import user_key
 from shared.ids import namespaced
+from shared.text import example_id
 from tests.unit.collector_desk import CARD, LISTS, NOW, PREDICTION, REVIEW, ROUTES, SECRET, THUMBS, Desk, refused
 
 # --- what is taken -----------------------------------------------------------------------------------------------
@@ -95,6 +96,39 @@ def test_a_label_is_decided_on_by_its_name(desk: Desk) -> None:
     assert isinstance(merge, ReviewDecided)
     assert (merge.label, merge.decision, merge.target) == ("money back", "merge", "refund")
     assert [event.subject for event in (retire, restore)] == [merge.subject] * 2, "one label is one subject"  # type: ignore[attr-defined]
+
+
+def test_a_row_of_the_anchor_is_decided_on_by_its_text(desk: Desk) -> None:
+    row = {"subject_kind": "anchor", "text": "Where  is it?", "model": "m", "reviewer": "eve", "note": "asked often"}
+    for edit in ({"decision": "add", "target": "delivery"}, {"decision": "retire"}):
+        assert desk.post("/v1/reviews", {**row, **edit}).status_code == 202
+    assert desk.post("/v1/reviews", {**row, "text": "where is it?", "decision": "retire"}).status_code == 202
+    add, retire, same = (event for event in desk.log.events if isinstance(event, ReviewDecided))
+    assert (add.text, add.decision, add.target, add.reviewer, add.note, add.app) == (
+        "Where  is it?", "add", "delivery", "eve", "asked often", "office",
+    )  # fmt: skip
+    assert {one.subject for one in (add, retire, same)} == {example_id("m", "where is it?")}, "one input is one subject"
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "field"),
+    [
+        ({"decision": "retire"}, "missing", "text"),
+        ({"decision": "add", "text": "t"}, "wrong_target", "target"),
+        ({"decision": "add", "text": "t", "target": "  "}, "wrong_target", "target"),
+        ({"decision": "retire", "text": "t", "target": "a"}, "wrong_target", "target"),
+        ({"decision": "add", "text": "", "target": "a"}, "string_too_short", "text"),
+        ({"decision": "add", "text": "t" * 10_001, "target": "a"}, "string_too_long", "text"),
+        ({"decision": "accept", "text": "t"}, "wrong_decision", "decision"),
+        ({"decision": "retire", "text": "t", "label": "a"}, "wrong_label", "label"),
+        ({"subject_kind": "example", "subject": "e", "decision": "accept", "text": "t"}, "wrong_text", "text"),
+        ({"subject_kind": "example", "subject": "e", "decision": "add", "target": "a"}, "wrong_decision", "decision"),
+    ],
+)
+def test_an_edit_of_the_anchor_that_says_nothing_is_refused(
+    desk: Desk, body: dict[str, object], code: str, field: str
+) -> None:
+    refused(desk, desk.post("/v1/reviews", {"subject_kind": "anchor", "model": "m", **body}), 422, code, field)
 
 
 @pytest.mark.parametrize(
