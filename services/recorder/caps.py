@@ -15,7 +15,8 @@ from sqlalchemy import Connection, Select, select
 from sqlmodel import col
 
 from services.recorder.join import Joined
-from services.recorder.sql import among, chunks, overwrite
+from services.recorder.rows import overwrite
+from services.recorder.sql import among, chunks
 from shared.policy import PolicyFile
 from shared.tables import FeedbackRow
 

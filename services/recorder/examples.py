@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sqlalchemy import Connection, func, select
 from sqlmodel import col
@@ -12,7 +12,8 @@ from services.recorder import accounts, evidence, labels, voices
 from services.recorder.curation import Case, Curated, curate
 from services.recorder.evidence import Evidence
 from services.recorder.labels import Named
-from services.recorder.sql import Row, among, chunks, overwrite
+from services.recorder.rows import Row, overwrite
+from services.recorder.sql import among, chunks
 from shared.policy import PolicyFile
 from shared.tables import Example
 
@@ -32,11 +33,23 @@ def settle(connection: Connection, ids: set[str], policies: PolicyFile, held: Co
 def judge(
     connection: Connection, known: Sequence[Evidence], policies: PolicyFile, held: Counter[str]
 ) -> Iterator[tuple[Evidence, Curated]]:
-    """What becomes of each input, by its votes, its voters' trust and the labels that the model may learn."""
+    """What becomes of each input, by its votes, its voters' trust and the labels that the model may learn.
+
+    All that is needed is read at once; an input is judged when it is asked for.
+    """
     trusted = accounts.discount(connection, known, voices.trust_of(connection, known), policies)
     allowed = labels.of_models(connection, {one.model for one in known})
+    return _judge(known, trusted, allowed, policies, held)
+
+
+def _judge(
+    known: Sequence[Evidence],
+    trusted: Mapping[str, Mapping[str, float]],
+    allowed: Mapping[str, frozenset[str]],
+    policies: PolicyFile,
+    held: Counter[str],
+) -> Iterator[tuple[Evidence, Curated]]:
     for one in known:
-        labels_ = allowed.get(one.model)
         case = Case(
             origin=one.origin,
             side=one.side,
@@ -44,7 +57,7 @@ def judge(
             vouched=one.vouched,
             votes=one.votes,
             ruling=one.ruling,
-            labels=labels_,
+            labels=allowed.get(one.model),
             guard=one.guard,
             capped=one.capped,
             retired=one.retired,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, inspect
@@ -28,7 +28,8 @@ from schemas.events import (
 from services.recorder import identity
 from services.recorder.identity import Fresh, Said
 from services.recorder.redaction import redact
-from services.recorder.sql import Row, insert, insert_new, replace
+from services.recorder.rows import Row, insert
+from services.recorder.sql import insert_new, replace
 from shared.tables import (
     Decision,
     Drift,
@@ -76,20 +77,27 @@ def store(connection: Connection, events: Sequence[Event], redaction: bool = Tru
     """
     said = identity.sort(connection, events)
     if redaction:
-        said.predictions = [Fresh(_redacted_prediction(one.event), one.content) for one in said.predictions]
         said.feedback = [Fresh(_redacted_feedback(one.event), one.content) for one in said.feedback]
-    predictions = [_prediction(one.event, one.content) for one in said.predictions]
-    insert(connection, Prediction, predictions)
+    predictions: dict[str, Row] = {}
+    insert(connection, Prediction, _kept(said.predictions, redaction, predictions))
     written = _store_plain(connection, events)
     written |= {one.event.event_id for one in said.predictions} | {one.event.event_id for one in said.feedback}
     return Stored(
-        {row["prediction_id"]: row for row in predictions},
+        predictions,
         tuple(said.feedback),
         frozenset(written),
         tuple(said.repeats),
         tuple(said.conflicts),
         said.reasons,
     )
+
+
+def _kept(fresh: Iterable[Fresh[PredictionServed]], redaction: bool, rows: dict[str, Row]) -> Iterator[Row]:
+    """The rows of predictions as they are asked for, which are noted by their ids."""
+    for event, content in fresh:
+        row = _prediction(_redacted_prediction(event) if redaction else event, content)
+        rows[event.prediction_id] = row
+        yield row
 
 
 def _redacted_prediction(event: PredictionServed) -> PredictionServed:
@@ -135,6 +143,14 @@ def _store_plain(connection: Connection, events: Sequence[Event]) -> set[str]:
     return written
 
 
+def _score(event: PredictionServed) -> float | None:
+    """Of the output, when the version gave one."""
+    for one in event.scores:
+        if one.label == event.output:
+            return one.score
+    return None
+
+
 def _prediction(event: PredictionServed, content: str) -> Row:
     return {
         "content": content,
@@ -144,7 +160,7 @@ def _prediction(event: PredictionServed, content: str) -> Row:
         "version": event.version,
         "input": event.input,
         "output": event.output,
-        "score": next((one.score for one in event.scores if one.label == event.output), None),
+        "score": _score(event),
         "scores": [{"label": one.label, "score": one.score} for one in event.scores],
         "solicit": event.solicit,
         "solicit_rate": event.solicit_rate,
@@ -152,7 +168,7 @@ def _prediction(event: PredictionServed, content: str) -> Row:
         "audit_rate": event.audit_rate,
         "app": event.app,
         "user_key": event.user_key,
-        "tags": dict(event.tags),
+        "tags": event.tags,
         "example_id": example_id(event.model, event.input),
         "occurred_at": event.occurred_at,
     }

@@ -19,7 +19,8 @@ from sqlmodel import col
 
 from services.recorder import draws, guards
 from services.recorder.join import Joined, words_on
-from services.recorder.sql import Row, among, beginning, chunks, overwrite
+from services.recorder.rows import Row, overwrite
+from services.recorder.sql import among, beginning, chunks
 from shared.policy import PolicyFile, Trust
 from shared.tables import Example
 from shared.text import class_of

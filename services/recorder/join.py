@@ -12,7 +12,8 @@ from sqlmodel import col
 from schemas.events import FeedbackReceived, PreferencePair
 from services.recorder.facts import Stored
 from services.recorder.identity import Fresh
-from services.recorder.sql import Row, among, chunks, insert, overwrite
+from services.recorder.rows import Row, insert, overwrite
+from services.recorder.sql import among, chunks
 from shared.grading import same_output
 from shared.tables import FeedbackRow, Prediction
 
@@ -109,7 +110,7 @@ def write(
     `counted` are the event ids of those that are votes within their user's cap.
     """
     told = {one.event_id: _columns(one, counted) for one in joined}
-    insert(connection, FeedbackRow, [_row(*one) | told.pop(one.event.event_id, ORPHAN) for one in feedback])
+    insert(connection, FeedbackRow, (_row(*one) | told.pop(one.event.event_id, ORPHAN) for one in feedback))
     overwrite(connection, FeedbackRow, [{"event_id": event_id, **columns} for event_id, columns in told.items()])
 
 

@@ -15,7 +15,8 @@ from sqlalchemy import Connection, func, select
 from sqlmodel import col
 
 from schemas.events import CandidateTrained, VerdictReached
-from services.recorder.sql import among, chunks, insert_new, overwrite
+from services.recorder.rows import overwrite
+from services.recorder.sql import among, chunks, insert_new
 from shared.tables import Example, Fix, Lesson, StateChange, Version
 
 Promotions = dict[str, tuple[datetime, str]]  # version → when it first became champion, and by which event

@@ -8,15 +8,18 @@ several votes take the general way.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from sqlalchemy import Connection
 
 from services.recorder import evidence, examples
+from services.recorder.curation import Curated
 from services.recorder.evidence import Evidence
 from services.recorder.heads import Newcomer
 from services.recorder.join import Joined
-from services.recorder.sql import chunks, insert
+from services.recorder.rows import Row, insert
+from services.recorder.sql import chunks
 from services.recorder.votes import Vote
 from shared import label_schema
 from shared.policy import PolicyFile
@@ -36,11 +39,16 @@ def add(
     known = _evidence(connection, [newcomers[key] for key in alone], counted)
     schemas = label_schema.schemas(connection, {one.model for one in known})
     known = [evidence.standing(one, schemas[one.model]) if one.model in schemas else one for one in known]
-    rows = {key: newcomer.row for key, newcomer in newcomers.items()}
-    for one, made in examples.judge(connection, known, policies, held):
-        rows[one.id] |= examples.columns(made)
-    insert(connection, Example, list(rows.values()))
+    judged = examples.judge(connection, known, policies, held)
+    others = newcomers.keys() - set(alone)
+    insert(connection, Example, chain(_judged(newcomers, judged), (newcomers[key].row for key in sorted(others))))
     return set(alone)
+
+
+def _judged(newcomers: Mapping[str, Newcomer], judged: Iterable[tuple[Evidence, Curated]]) -> Iterator[Row]:
+    """The rows of those that are judged, as they are asked for."""
+    for one, made in judged:
+        yield newcomers[one.id].row | examples.columns(made)
 
 
 def lonely(connection: Connection, newcomers: Mapping[str, Newcomer], votes: Iterable[Joined]) -> list[str]:

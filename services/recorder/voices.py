@@ -16,7 +16,8 @@ from sqlmodel import col
 
 from services.recorder.caps import DAY, Day, start_of
 from services.recorder.evidence import Evidence
-from services.recorder.sql import among, chunks, overwrite
+from services.recorder.rows import overwrite
+from services.recorder.sql import among, chunks
 from services.recorder.votes import Vote, agreement, known_target, voices
 from shared.tables import FeedbackRow
 from shared.trust import MEMORY, posterior_mean
@@ -78,7 +79,8 @@ def trust_of(connection: Connection, evidence: Iterable[Evidence]) -> dict[str, 
 
 
 def _days(one: Evidence) -> list[Day]:
-    newest = {vote.user_key: vote for vote in sorted(one.votes, key=lambda vote: vote.occurred_at) if vote.user_key}
+    votes = sorted(one.votes, key=lambda vote: vote.occurred_at) if len(one.votes) > 1 else one.votes
+    newest = {vote.user_key: vote for vote in votes if vote.user_key}
     return [day_of(one.model, vote) for vote in newest.values()]
 
 

@@ -16,7 +16,7 @@ from schemas.events import Event, TrainingProgressed, UserErased
 from services.recorder import identity, newcomers
 from services.recorder.batch import Batch, Recorded, record
 from services.recorder.digest import digest
-from services.recorder.sql import insert
+from services.recorder.rows import insert
 from shared.tables import Example, FeedbackRow, ModelRow, Prediction, Progress, Request, Version, open_database
 from shared.text import fingerprint
 from tests.unit.events import EXAMPLES
