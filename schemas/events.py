@@ -34,7 +34,7 @@ def storable(text: str) -> str:
     Raises:
         PydanticCustomError: ``invalid_unicode``, without the text.
     """
-    if _UNSTORABLE.search(text):
+    if "\x00" in text if text.isascii() else _UNSTORABLE.search(text):
         raise PydanticCustomError("invalid_unicode", "Text must not hold NUL or lone surrogates")
     return text
 

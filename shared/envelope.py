@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
@@ -60,7 +60,6 @@ class Sealed(NamedTuple):
 
 
 _SAID_FROM = b'"source":'  # the last field of what is not said; before it are an id and a time, which hold no quotes
-_READ = ("ce_type", "ce_dataschema")
 
 
 def seal(event: Event, traceparent: str | None = None, instance: str | None = None) -> Outgoing:
@@ -129,22 +128,30 @@ def unseal(value: bytes | None, headers: Iterable[tuple[str, bytes]], topic: Top
     if value is None:
         raise InvalidEventError("null_value", "The record has no value.")
     types = {event.__name__: event for event in topic.events}
-    told = {name: content.decode("ascii", "replace") for name, content in headers if name in _READ}
-    named = told.get("ce_type")
+    told = dict(headers)
+    named = _told(told, "ce_type")
     event_type = types.get(named or "") if named or len(types) != 1 else next(iter(types.values()))
     if types and named not in EVENTS and _TYPE_NAME.fullmatch(named or ""):
         raise InvalidEventError("unknown_version", f"The record's ce_type is not known yet on {topic.name}.")
     if event_type is None:
         known = "known elsewhere" if named in EVENTS else "unknown"
         raise InvalidEventError("unknown_type", f"The record's ce_type is missing or {known} on {topic.name}.")
-    major = MAJOR if event_type is EventQuarantined else _major(value, told.get("ce_dataschema"))
+    major = MAJOR if event_type is EventQuarantined else _major(value, _told(told, "ce_dataschema"))
     if major > MAJOR:
         raise InvalidEventError("unknown_version", f"The record's schema has version {major}, known is {MAJOR}.")
     try:
-        return event_type.model_validate_json(value)
+        event: Event = event_type.__pydantic_validator__.validate_json(
+            value
+        )  # `model_validate_json` has more around it
+        return event
     except ValidationError as error:
         code = "decode_error" if any(one["type"] == "json_invalid" for one in _rules(error)) else "schema_error"
         raise InvalidEventError(code, describe(error)) from None
+
+
+def _told(headers: Mapping[str, bytes], name: str) -> str | None:
+    content = headers.get(name)
+    return None if content is None else content.decode("ascii", "replace")
 
 
 def _major(value: bytes, schema: str | None) -> int:

@@ -25,7 +25,10 @@ def fingerprint(text: str) -> str:
     (train or holdout) can be fixed for a whole class of near-duplicates, whatever order they arrive in.
     A text without any word is its own class.
     """
-    normal = normalise(text)
+    return _fingerprint(normalise(text))
+
+
+def _fingerprint(normal: str) -> str:
     words = sorted(set(_WORDS.findall(normal if normal.isascii() else _without_accents(normal))))
     return short_hash(" ".join(words) if words else normal)
 
@@ -40,7 +43,8 @@ def example_id(model: str, text: str) -> str:
     32 hex digits. Near-duplicates share the first half, so that an index of ids finds a whole class side by side and a
     second one, of fingerprints, is not needed: each index in the order of a hash is another page written a row.
     """
-    return short_hash(model, fingerprint(text))[:CLASS] + short_hash(normalise(text))[CLASS:]
+    normal = normalise(text)
+    return short_hash(model, _fingerprint(normal))[:CLASS] + short_hash(normal)[CLASS:]
 
 
 def class_of(example: str) -> str:

@@ -140,7 +140,7 @@ def record(connection: Connection, batch: Batch, policies: PolicyFile) -> Record
     regrouped = {event.model for event in batch.of(ReviewDecided) if event.subject_kind == "label"}
     standing = label_schema.schemas(connection, regrouped) if regrouped else {}
     facts.store(connection, batch.of(UserErased))
-    said = [event for event in batch.events if not isinstance(event, UserErased)]
+    said = [event for event in batch.events if type(event) is not UserErased]
     out = shelves.note(connection, batch.letters)
     kept = _not_put_aside(connection, batch, erasures.screen(connection, said))
     stored = facts.store(connection, kept, redaction=policies.privacy.redact)
@@ -183,17 +183,19 @@ def _conflict_letters(batch: Batch, stored: facts.Stored) -> list[Outgoing]:
     return letters
 
 
-def _ends(batch: Batch, kept: Iterable[Event], stored: facts.Stored) -> Ends:
+def _ends(batch: Batch, kept: Sequence[Event], stored: facts.Stored) -> Ends:
     """What became of the batch's events, by their ids."""
     erasing = {event.event_id for event in batch.of(UserErased)}
-    left_out = {event.event_id for event in batch.events} - {event.event_id for event in kept} - erasing
+    left_out: set[str] = set()
+    if len(kept) + len(batch.of(UserErased)) < len(batch.events):
+        left_out = {event.event_id for event in batch.events} - {event.event_id for event in kept} - erasing
     conflicts = {(event.event_id, event.occurred_at) for event in stored.conflicts}
     return Ends(stored.events | erasing, left_out, conflicts)
 
 
 def _not_put_aside(connection: Connection, batch: Batch, events: list[Event]) -> list[Event]:
     """The events but for feedback that was put aside as an orphan and not sent again."""
-    said = [one for one in events if isinstance(one, FeedbackReceived) and not _is_redriven(batch, one)]
+    said = [one for one in events if type(one) is FeedbackReceived and not _is_redriven(batch, one)]
     gone = orphans.put_aside(connection, [one.event_id for one in said])
     return [event for event in events if event.event_id not in gone] if gone else events
 

@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, delete, select, update
 from sqlmodel import col
 
-from schemas.events import Event, FeedbackReceived, PredictionServed
+from schemas.events import Event
 from services.recorder.caps import Day
+from services.recorder.identity import said_among
 from services.recorder.join import JOINED_COLUMNS
 from services.recorder.labels import Named
 from services.recorder.sql import among, chunks
@@ -32,7 +33,7 @@ class Erased:
 
 def screen(connection: Connection, events: Sequence[Event]) -> list[Event]:
     """The events but for those that an erased user said before the erasure."""
-    said = [event for event in events if isinstance(event, PredictionServed | FeedbackReceived)]
+    said = said_among(events)
     erased = forgotten(connection, {event.user_key for event in said if event.user_key})
     if not erased:
         return list(events)

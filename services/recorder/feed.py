@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import inf
@@ -186,15 +186,11 @@ class Feed:
 
     def _expect(self, messages: Iterable[Message]) -> None:
         """Keep the records of partitions that are still ours, from our place on (older fetches may be handed out)."""
-        for message in messages:
-            if (problem := message.error()) is not None:
-                _note(problem)
-                continue
-            record = _record(message)
-            part = Part(record.topic, record.partition)
-            if record.offset >= self.reached.get(part, record.offset + 1):
-                self.timeline.add(part, record)
-                self.reached[part] = record.offset + 1
+        for part, records in parted(_records(messages)).items():
+            for record in records if part in self.reached else ():
+                if record.offset >= self.reached[part]:
+                    self.timeline.add(part, record)
+                    self.reached[part] = record.offset + 1
 
 
 def _note(problem: KafkaError) -> None:
@@ -206,6 +202,14 @@ def _note(problem: KafkaError) -> None:
     log.warning("kafka_says", error=problem.name())
     if problem.fatal() or problem.code() == KafkaError._FATAL:
         raise FatalError("The recorder's place in its group is lost; it has to be started again.")
+
+
+def _records(messages: Iterable[Message]) -> Iterator[Record]:
+    for message in messages:
+        if (problem := message.error()) is not None:
+            _note(problem)
+        else:
+            yield _record(message)
 
 
 def _record(message: Message) -> Record:

@@ -7,7 +7,7 @@ each prediction and each feedback row keeps.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Generic, NamedTuple, TypeVar
@@ -52,20 +52,25 @@ class Taken:
     def by(self, event: Said) -> tuple[str, str] | None:
         """What took one of the event's ids."""
         found = self.events.get(event.event_id)
-        if found is None and isinstance(event, PredictionServed):
+        if found is None and type(event) is PredictionServed:
             return self.predictions.get(event.prediction_id)
         return found
 
     def take(self, event: Said, content: str) -> None:
         """Note that an event's ids are taken from now on."""
         self.events[event.event_id] = event.event_id, content
-        if isinstance(event, PredictionServed):
+        if type(event) is PredictionServed:
             self.predictions[event.prediction_id] = event.event_id, content
+
+
+def said_among(events: Iterable[Event]) -> list[Said]:
+    """The predictions and the feedback, told by their exact type: `isinstance` of a pydantic class is Python code."""
+    return [event for event in events if type(event) is PredictionServed or type(event) is FeedbackReceived]
 
 
 def sort(connection: Connection, events: Sequence[Event]) -> Sorted:
     """Compare predictions and feedback with what is stored and with each other."""
-    said = [event for event in events if isinstance(event, PredictionServed | FeedbackReceived)]
+    said = said_among(events)
     taken = _taken(connection, said)
     found = Sorted()
     for event in said:
@@ -73,9 +78,9 @@ def sort(connection: Connection, events: Sequence[Event]) -> Sorted:
         before = taken.by(event)
         if before is None:
             taken.take(event, content)
-            if isinstance(event, PredictionServed):
+            if type(event) is PredictionServed:
                 found.predictions.append(Fresh(event, content))
-            else:
+            elif type(event) is FeedbackReceived:
                 found.feedback.append(Fresh(event, content))
         elif before == (event.event_id, content):
             found.repeats.append(event)
@@ -89,7 +94,7 @@ def _taken(connection: Connection, events: Sequence[Said]) -> Taken:
     predictions = select(col(Prediction.prediction_id), col(Prediction.event_id), col(Prediction.content))
     feedback = select(col(FeedbackRow.event_id), col(FeedbackRow.content))
     taken = Taken({}, {})
-    for ids in chunks(event.prediction_id for event in events if isinstance(event, PredictionServed)):
+    for ids in chunks(event.prediction_id for event in events if type(event) is PredictionServed):
         for key, event_id, content in connection.execute(
             predictions.where(among(connection, Prediction.prediction_id, ids))
         ):
@@ -108,5 +113,5 @@ def content_of(event: Event) -> str:
     When it was accepted and by which service is left out, since a repeat may come later and another way. So is what is
     not said (null): an optional field that a later release adds must not turn a repeat of years ago into a conflict.
     """
-    said = event.model_dump_json(exclude=_NOT_SAID, exclude_none=True)
-    return sha256(f"{type(event).__name__}\n{said}".encode()).hexdigest()[:32]
+    said = event.__pydantic_serializer__.to_json(event, exclude=_NOT_SAID, exclude_none=True)
+    return sha256(b"%s\n%s" % (type(event).__name__.encode(), said)).hexdigest()[:32]

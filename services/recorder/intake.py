@@ -58,8 +58,9 @@ class Intake:
         draft = Draft()
         for part, records in polled.items():
             topic = self.bus.topic(part.topic)
+            shelved = topic in SHELVES
             for record in records:
-                if topic in SHELVES:
+                if shelved:
                     _shelved(record, topic, draft)
                 else:
                     self._open(record, topic, draft)
@@ -77,7 +78,7 @@ class Intake:
         try:
             event = unseal(record.value, record.headers, topic)
             _check_origin(event, record)
-            if isinstance(event, TrainingRequested) and (card := read_card(self.artifacts, event)):
+            if type(event) is TrainingRequested and (card := read_card(self.artifacts, event)):
                 draft.datasets[event.event_id] = card
         except InvalidEventError as error:
             self._put_aside(record, error.code, error.detail, draft.arrivals)
@@ -131,7 +132,7 @@ def _check_origin(event: Event, record: Record) -> None:
     """
     if record.key != key_of(event).encode():
         MISPLACED.labels(record.topic).inc()  # it may be in another partition than its other half; SQL joins them all
-    if isinstance(event, PredictionServed | FeedbackReceived) and event.source == "collector":
+    if event.source == "collector" and (type(event) is PredictionServed or type(event) is FeedbackReceived):
         namespace, dot, own = event.event_id.partition(".")
         if dot and len(namespace) == NAMESPACE and event.event_id != namespaced(event.app, own):
             raise InvalidEventError("forged_app", "The event's id is of another app's namespace.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 
 class Part(NamedTuple):
@@ -31,7 +31,10 @@ Places = Mapping[Part, int]
 
 def parted(records: Iterable[Record]) -> dict[Part, list[Record]]:
     """Records by partition, in their order."""
-    polled: dict[Part, list[Record]] = {}
+    polled: dict[tuple[str, int], list[Record]] = {}
     for one in records:
-        polled.setdefault(Part(one.topic, one.partition), []).append(one)
-    return polled
+        place = one[:2]
+        if place not in polled:
+            polled[Part(*place)] = []
+        polled[place].append(one)
+    return cast(dict[Part, list[Record]], polled)

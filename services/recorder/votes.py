@@ -65,6 +65,8 @@ def newest(votes: Iterable[Vote]) -> tuple[Vote, ...]:
 def voices(votes: Iterable[Vote]) -> tuple[Vote, ...]:
     """The newest vote of each speaker among the newest votes, oldest first."""
     ordered = newest(votes)
+    if len(ordered) < 2:  # as on most inputs
+        return ordered
     last = {vote.speaker: vote for vote in ordered}
     return tuple(vote for vote in ordered if last[vote.speaker] is vote)
 

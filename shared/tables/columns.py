@@ -22,6 +22,8 @@ from sqlalchemy.types import TypeEngine
 
 from schemas.events import MAX_LABEL
 
+WRITTEN = len("2026-01-31 23:59:59.999999")  # of a time on SQLite; what follows is the offset, which is none
+
 
 class UtcTime(TypeDecorator[datetime]):
     """Times as UTC. SQLite has no type for them: there they are text that sorts by time, as SQLAlchemy's own."""
@@ -31,20 +33,22 @@ class UtcTime(TypeDecorator[datetime]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Text on SQLite: written and read by C code, a tenth of what SQLAlchemy's formatting costs."""
-        return dialect.type_descriptor(String(26) if dialect.name == "sqlite" else self.impl_instance)
+        return dialect.type_descriptor(String(WRITTEN) if dialect.name == "sqlite" else self.impl_instance)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
         """Store UTC."""
         if value is None:
             return None
         moment = value.astimezone(UTC)
-        return moment.replace(tzinfo=None).isoformat(" ", "microseconds") if dialect.name == "sqlite" else moment
+        return moment.isoformat(" ", "microseconds")[:WRITTEN] if dialect.name == "sqlite" else moment
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """Read UTC."""
         if value is None:
             return None
-        moment = datetime.fromisoformat(value) if dialect.name == "sqlite" else value
+        if dialect.name == "sqlite":
+            return datetime.fromisoformat(value + "+00:00")  # read as UTC at once, at half of what `replace` costs
+        moment: datetime = value
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -344,6 +345,19 @@ def test_a_row_that_the_database_refuses_is_told_in_one_way_on_both(database: Da
     row = {name: getattr(database.rows(Prediction)[0], name) for name in Prediction.model_fields}
     with database.engine.connect() as connection, pytest.raises(IntegrityError):
         insert(connection, Prediction, [row])
+
+
+def test_a_row_that_cannot_be_made_is_told_as_it_is_and_leaves_none(database: Database) -> None:
+    database.record(served("p", "hello"))
+    row = {name: getattr(database.rows(Prediction)[0], name) for name in Prediction.model_fields}
+
+    def rows() -> Iterator[dict[str, Any]]:
+        yield row | {"prediction_id": "q", "event_id": "q"}
+        raise ValueError("no second row")
+
+    with database.engine.connect() as connection, pytest.raises(ValueError, match="no second row"):
+        insert(connection, Prediction, rows())
+    assert [one.prediction_id for one in database.rows(Prediction)] == ["p"]
 
 
 @pytest.mark.parametrize("everywhere", ["sqlite"], indirect=True)
