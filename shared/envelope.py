@@ -140,9 +140,8 @@ def unseal(value: bytes | None, headers: Iterable[tuple[str, bytes]], topic: Top
     if major > MAJOR:
         raise InvalidEventError("unknown_version", f"The record's schema has version {major}, known is {MAJOR}.")
     try:
-        event: Event = event_type.__pydantic_validator__.validate_json(
-            value
-        )  # `model_validate_json` has more around it
+        # `model_validate_json` has more around it.
+        event: Event = event_type.__pydantic_validator__.validate_json(value)
         return event
     except ValidationError as error:
         code = "decode_error" if any(one["type"] == "json_invalid" for one in _rules(error)) else "schema_error"
