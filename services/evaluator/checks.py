@@ -10,7 +10,7 @@ from services.evaluator import calibration, fitness, probes
 from services.evaluator.evidence import Evidence
 from services.evaluator.rows import Row
 from services.evaluator.scoring import Scorer
-from services.evaluator.slices import harm, slices
+from services.evaluator.slices import Slices, confusions, harm, slices
 from services.evaluator.statistics import Paired
 from shared.policy import Gate
 
@@ -33,13 +33,21 @@ class Case:
         """All of them; `solicited` is how both versions did on the solicited answers."""
         mine, theirs = (self.scorer.fitness(one.version) for one in (self.candidate, self.champion))
         return (
-            harm(solicited, slices(self.evidence.solicited), self.rules.power),
+            harm(solicited, slices(self.evidence.solicited), self.rules.power, self._confusions(solicited)),
             self._triggers(),
             *self._latency(),
             fitness.size(mine, theirs, self.rules.size_ratio),
             fitness.norm(mine, self.scorer.line(self.champion), self.rules.norm_ratio),
             *self._calibration(solicited),
         )
+
+    def _confusions(self, solicited: Paired) -> Slices:
+        rows, versions = self.evidence.solicited, (self.champion.version, self.candidate.version)
+        known = frozenset.intersection(*map(self.scorer.labels, versions))
+        if not known:
+            return {}
+        old, new = (self.scorer.said(one, rows) for one in versions)
+        return confusions(rows, solicited, old, new, known)
 
     @property
     def _texts(self) -> list[str]:

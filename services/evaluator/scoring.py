@@ -35,7 +35,8 @@ class Scorer:
         self._homes: dict[str, Task] = {}  # where each version is loaded
         self._right: dict[str, dict[tuple[str, str], float]] = {}  # by version, then by row and target
         self._sure: dict[str, dict[str, float]] = {}  # by version, then by row: its belief in its answer
-        self._labelled: dict[str, bool] = {}  # by version: whether its answers are labels
+        self._said: dict[str, dict[str, str]] = {}  # by version, then by row: its answer, where answers are labels
+        self._labels: dict[str, frozenset[str]] = {}  # by version: what it answers with; of text nothing
         self._fitness: dict[str, Fitness] = {}
 
     def load(self, made: CandidateTrained | ModelStateChanged) -> dict[str, Any]:
@@ -51,7 +52,8 @@ class Scorer:
         self._judge[made.version] = self._judges(made.model)
         self._right.setdefault(made.version, {})
         self._sure.setdefault(made.version, {})
-        self._labelled[made.version] = bool(manifest.get("labels"))
+        self._said.setdefault(made.version, {})
+        self._labels[made.version] = frozenset(manifest.get("labels") or ())
         self._fitness[made.version] = weigh(folder)
         return manifest
 
@@ -59,7 +61,7 @@ class Scorer:
         """Forget all other versions."""
         for version in self._homes.keys() - set(versions):
             self._homes.pop(version).drop(version)
-            for known in (self._right, self._sure, self._judge, self._labelled, self._fitness):
+            for known in (self._right, self._sure, self._said, self._judge, self._labels, self._fitness):
                 known.pop(version, None)
 
     def right(self, version: str, rows: Sequence[Row]) -> tuple[float, ...]:
@@ -84,6 +86,15 @@ class Scorer:
     def sure(self, version: str, rows: Sequence[Row]) -> tuple[float, ...]:
         """A classifier's belief in its answer on each row that `right` was asked for; nothing of other models."""
         known = self._sure[version]
+        return tuple(known[row.id] for row in rows if row.id in known)
+
+    def labels(self, version: str) -> frozenset[str]:
+        """What a classifier can answer; nothing of other models."""
+        return self._labels[version]
+
+    def said(self, version: str, rows: Sequence[Row]) -> tuple[str, ...]:
+        """A classifier's answer to each row that `right` was asked for; nothing of other models."""
+        known = self._said[version]
         return tuple(known[row.id] for row in rows if row.id in known)
 
     def gives(self, version: str, texts: Sequence[str], target: str) -> list[bool]:
@@ -116,11 +127,13 @@ class Scorer:
 
     def _found(self, version: str, rows: Sequence[Row]) -> Sequence[float]:
         task, judge, inputs = self._homes[version], self._judge[version], [row.text for row in rows]
-        if judge is None and not self._labelled[version]:
+        if judge is None and not self._labels[version]:
             return task.right(version, inputs, [row.target for row in rows])
         answers = task.answer(version, inputs)
         beliefs = {row.id: one.scores[0].score for row, one in zip(rows, answers, strict=True) if one.scores}
         self._sure[version].update(beliefs)
+        if self._labels[version]:
+            self._said[version].update((row.id, one.output) for row, one in zip(rows, answers, strict=True))
         if judge is None:
             return [float(answer.output == row.target) for row, answer in zip(rows, answers, strict=True)]
         return [judge(row.text, answer.output, row.target) for row, answer in zip(rows, answers, strict=True)]

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from services.evaluator.evidence import gather
 from services.evaluator.gate import judge, parentage
 from services.evaluator.rows import Row
-from services.evaluator.slices import FEWEST, harm, slices
+from services.evaluator.slices import FEWEST, confusions, harm, slices
 from services.evaluator.statistics import Paired
 from shared.policy import Gate
 from tests.unit.recorder_story import MODEL, Database, added, corrected
 
 NONE = Paired((), (), ())
 LINEAGE = parentage("v0", "v0")
+KNOWN = {"login", "parcel", "refund"}
 
 
 def row(number: int, target: str, *tags: tuple[str, str]) -> Row:
@@ -39,6 +42,60 @@ def test_a_label_that_got_worse_blocks_a_candidate_that_gained_as_a_whole() -> N
     assert (verdict.outcome, verdict.alpha) == ("reject", None)
     assert judge(evidence, NONE, LINEAGE, 0, Gate()).outcome == "promote", "the slice alone blocks it"
     assert "1 of 3 slices: «label login» (0 gained, 12 lost of 52)" in verdict.reason
+
+
+def confused(counts: dict[str, tuple[int, int, int]]) -> tuple[Paired, list[Row], list[str], list[str]]:
+    """By answer, for rows whose right label is login: gained and lost by it, and so answered by both."""
+    said: list[tuple[str, str]] = [("login", "login")] * 200
+    for answer, (gained, lost, both) in counts.items():
+        said += [(answer, "login")] * gained + [("login", answer)] * lost + [(answer, answer)] * both
+    champion, candidate = ([pair[side] for pair in said] for side in (0, 1))
+    right = [tuple(float(one == "login") for one in some) for some in (champion, candidate)]
+    rows = [row(number, "login") for number in range(len(said))]
+    return Paired(right[0], right[1], (None,) * len(rows)), rows, champion, candidate
+
+
+def test_a_new_confusion_blocks_though_the_label_gained() -> None:
+    evidence, rows, champion, candidate = confused({"parcel": (30, 0, 5), "refund": (0, 12, 3)})
+    narrow = confusions(rows, evidence, champion, candidate, KNOWN)
+    assert {name: len(members) for name, members in narrow.items()} == {
+        "confusion parcel→login": 35, "confusion refund→login": 15,
+    }  # fmt: skip
+    assert harm(evidence, slices(rows), 0.8).passed, "no other slice shows it"
+    check = harm(evidence, slices(rows), 0.8, narrow)
+    assert not check.passed
+    assert "1 of 3 slices: «confusion refund→login» (0 gained, 12 lost of 15)" in check.reason
+    assert check.value == pytest.approx(3 * 0.5**12)
+
+
+def test_a_confusion_is_tested_only_where_the_versions_differ_often_enough() -> None:
+    evidence, rows, champion, candidate = confused({"parcel": (4, 3, 90)})
+    assert confusions(rows, evidence, champion, candidate, KNOWN) == {}
+    evidence, rows, champion, candidate = confused({"parcel": (4, 4, 0)})
+    narrow = confusions(rows, evidence, champion, candidate, KNOWN)
+    assert "No proven harm in 1 slices and 1 confusions" in harm(evidence, slices(rows), 0.8, narrow).reason
+    assert "No proven harm in 0 slices and 1 confusions" in harm(evidence, {}, 0.8, narrow).reason
+
+
+def test_a_label_that_only_one_version_knows_makes_no_confusion() -> None:
+    evidence, rows, champion, candidate = confused({"gift card": (0, 12, 0)})
+    assert confusions(rows, evidence, champion, candidate, KNOWN) == {}
+
+
+def test_equal_candidates_are_hardly_ever_blocked_by_confusions() -> None:
+    chance, blocked, tested, trials = random.Random(7), 0, 0, 200
+    for _ in range(trials):
+        rows = [row(n, f"label {n % 6}") for n in range(900)]
+        sides = [
+            [f"label {chance.randrange(3)}" if chance.random() < 0.2 else one.target for one in rows] for _ in range(2)
+        ]
+        right = [tuple(float(said == one.target) for said, one in zip(some, rows, strict=True)) for some in sides]
+        evidence = Paired(right[0], right[1], (None,) * len(rows))
+        narrow = confusions(rows, evidence, sides[0], sides[1], {one.target for one in rows})
+        tested += len(narrow)
+        blocked += not harm(evidence, slices(rows), 0.8, narrow).passed
+    assert tested > 10 * trials
+    assert blocked <= 0.05 * trials + 3 * (0.05 * 0.95 * trials) ** 0.5
 
 
 def test_no_proven_harm_tells_the_loss_that_would_have_been_seen() -> None:
