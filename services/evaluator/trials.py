@@ -1,5 +1,8 @@
 """What a canary's trial and a new champion's watch come to: the sequential tests fed with answers, and their verdicts.
 
+Both hear those who answered. Who was asked and stays silent counts for nobody, whatever `gate.silence` says, and each
+verdict says so: that rule is the gate's alone (decision 0031).
+
 A verdict is made once and its id follows from the state that it ends, so that whatever is repeated after a crash is the
 same event.
 """
@@ -18,6 +21,7 @@ from shared.policy import Trial as Rules
 from shared.text import short_hash
 
 CANARY, WATCH = "canary", "watch"  # who decides
+UNHEARD = "Users who were asked and did not answer are not counted."
 
 
 def verdict_id(state: ModelStateChanged) -> str:
@@ -51,7 +55,7 @@ def end_of_trial(canary: ModelStateChanged, trial: Trial, at: datetime) -> Verdi
         CANARY,
         "promote" if trial.decision == "promote" else "reject",
         f"{_why(trial)} After {trial.heard} solicited answers, where the two differ:"
-        f" {_told('canary', trial.canary_apart)}, {_told('champion', trial.champion_apart)}.",
+        f" {_told('canary', trial.canary_apart)}, {_told('champion', trial.champion_apart)}. {UNHEARD}",
         at,
         (
             _check("worse", trial.e_worse, 1 / trial.alpha_stop, trial.heard, trial.e_worse < 1 / trial.alpha_stop),
@@ -94,7 +98,7 @@ def end_of_reign(
         return None
     reason = (
         f"Worse than its predecessor on the {watch.heard} solicited answers since it serves: {watch.gains} users were"
-        f" served better, {watch.losses} worse (e = {watch.e_worse:.1f}, enough is {1 / watch.alpha:.0f})."
+        f" served better, {watch.losses} worse (e = {watch.e_worse:.1f}, enough is {1 / watch.alpha:.0f}). {UNHEARD}"
     )
     check = _check("worse", watch.e_worse, 1 / watch.alpha, watch.heard, passed=False)
     old, new = accuracy([pair[1] for pair in right]), accuracy([pair[0] for pair in right])

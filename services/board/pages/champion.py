@@ -50,7 +50,10 @@ def serving(now: Aliases) -> None:
             st.caption("No version is on trial.")
         else:
             reign("Canary", now.canary)
-            st.caption("Both accuracies are since its trial began, by answers that were asked for at random.")
+            st.caption(
+                "Both accuracies are since its trial began, by answers that were asked for at random. Users who were "
+                "asked and did not answer are not counted, whatever `gate.silence` says: it holds for the gate alone."
+            )
 
 
 def reign(title: str, one: Reign) -> None:
