@@ -132,6 +132,7 @@ def environment(run: RunFolder, ports: Ports) -> dict[str, str]:
         "LEARNBACK_BOARD_KEY_FILE": str(run.board_key_file),
         "LEARNBACK_BOARD_COLLECTOR_URL": ports.url("collector"),
         "LEARNBACK_BOARD_RECORDER_URL": ports.url("recorder"),
+        "LEARNBACK_BOARD_PREDICTOR_URL": ports.url("predictor"),
         "PYTHONUNBUFFERED": "1",  # a line is in the log file when it is written
     }
     for service in COMPUTING:

@@ -13,7 +13,8 @@ from bench.report import Figure, Tell, at_least, at_most
 from bench.serving.damage import KINDS, store_damaged
 from bench.serving.plan import Plan
 from bench.serving.versions import MODEL, Made, make
-from services.predictor.serving import Answer, Question, Serving
+from services.predictor.answers import Answer, Question
+from services.predictor.serving import Serving
 from shared.artifacts import ArtifactStore
 from shared.manifest import MANIFEST
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 TIMEOUT_S = 1.0  # a page does not wait for a service that is away
+REFUSED = "learnback_swap_refused_timestamp_seconds"
+REFUSED_LABELS = ("model", "alias", "version", "reason")
 VISIBLE = "learnback_e2e_visible_seconds_bucket"
 
 
@@ -39,6 +42,26 @@ def read(url: str) -> Shown | None:
         for sample in family.samples:
             samples.setdefault(sample.name, []).append((dict(sample.labels), float(sample.value)))
     return Shown(samples)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A version that should serve, or be on trial, and that a predictor does not trust."""
+
+    at: datetime
+    model: str
+    alias: str
+    version: str
+    reason: str
+
+
+def refused(predictor: Shown) -> tuple[Refused, ...]:
+    """What the predictor refused and nobody has put right yet, newest first."""
+    found = [
+        Refused(datetime.fromtimestamp(value, UTC), *(labels.get(name, "") for name in REFUSED_LABELS))
+        for labels, value in predictor.samples.get(REFUSED, [])
+    ]
+    return tuple(sorted(found, key=lambda one: (one.at, one.model, one.alias), reverse=True))
 
 
 def quantile(buckets: dict[str, float], share: float) -> float | None:

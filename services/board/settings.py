@@ -19,5 +19,6 @@ class BoardSettings(BaseSettings):
     port: int = Field(default=8730, ge=1, le=65535, description="Port to listen on.")
     collector_url: str = Field(default="http://127.0.0.1:8710", description="Where decisions go.")
     recorder_url: str = Field(default="http://127.0.0.1:8711", description="Where the recorder shows its metrics.")
+    predictor_url: str = Field(default="http://127.0.0.1:8720", description="Where the predictor shows its metrics.")
     key_file: Path = Field(default=Path(".learnback/board.key"), description="Holds an API key with scope review.")
     reviewer: Name | None = Field(default=None, description="Who decides; the review page asks when it is not set.")

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from services.predictor.serving import Answer, Question, Serving
+from services.predictor.answers import Answer, Question
+from services.predictor.serving import Serving
 from shared.errors import UnavailableError
 
 Result = TypeVar("Result")

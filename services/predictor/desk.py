@@ -14,9 +14,10 @@ import structlog
 from prometheus_client import Histogram
 
 from schemas.events import MAX_OUTPUT, ModelStateChanged, PredictionServed
+from services.predictor.answers import Answer, Question
 from services.predictor.batching import Batcher
 from services.predictor.requests import PredictAnswer, PredictBody
-from services.predictor.serving import Answer, Question, Serving
+from services.predictor.serving import Serving
 from services.predictor.talking import Talker, Told
 from shared.envelope import sealed
 from shared.errors import UnavailableError, UnknownModelError
@@ -112,7 +113,7 @@ class Desk:
         solicit, audit = (self.chance.random() < rate for rate in (rules.solicit_rate, rules.audit_rate))
         if body.model not in self.serving.champions:
             if any(model == body.model for model, _ in self.postponed):
-                raise UnavailableError(f"The server on which {body.model} answers is away; try again.")
+                raise UnavailableError(f"What {body.model} answers with is away for now; try again.")
             raise UnknownModelError(body.model)
         prediction_id = body.prediction_id or new_id()
         user = None if body.user is None else user_key(self.keyring.secret, key.app, body.user)

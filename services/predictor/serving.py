@@ -10,68 +10,33 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Gauge, Histogram
 
-from schemas.events import LabelScore, ModelStateChanged
+from schemas.events import ModelStateChanged
+from services.predictor.answers import Answer, Question, Talk, answer_of, asked_of, told_together
+from services.predictor.refusals import Refusals
 from services.predictor.routing import takes_canary
 from shared.artifacts import ArtifactStore
 from shared.crash import crash_point
-from shared.errors import LearnbackError, UnavailableError, UnknownModelError
+from shared.errors import UnavailableError, UnknownModelError
 from shared.lm import loading
-from shared.lm.task import Answer as TaskAnswer
 from shared.lm.task import Asked, Talking
 
 if TYPE_CHECKING:
     from services.predictor.deployer import Deployer
-    from shared.lm.decoding import Decoding
     from shared.lm.task import Task
 
 Kind = tuple[str, str]  # a task and a base
-STORE_S = 30.0  # that a swap waits for an artifact store that is away
-STORE_RETRY_S = 1.0
 
 SWAP_SECONDS = Histogram(
     "learnback_swap_seconds", "From the news of a champion or canary to its first answer", ["model"]
 )
-SWAP_FAILED = Counter("learnback_swap_failed_total", "Champions and canaries that could not be loaded", ["model"])
 ADAPTER_INFO = Gauge("learnback_adapter_info", "1 for each version that answers", ["model", "version"])
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Question:
-    """One input for a model, and who asks: a user's pseudonym, or the prediction's id where nobody is named."""
-
-    model: str
-    subject: str
-    input: str
-    top_k: int = 1
-    max_tokens: int | None = None
-    stops: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one version says to one input; classification tells its belief in the first labels, highest first."""
-
-    model: str
-    version: str
-    output: str
-    scores: tuple[LabelScore, ...] = ()
-
-
-@dataclass(frozen=True)
-class Talk:
-    """An answer in the making, and the version that makes it."""
-
-    model: str
-    version: str
-    decoding: Decoding
 
 
 @dataclass(frozen=True)
@@ -98,7 +63,7 @@ class Serving:
         self._tasks: dict[Kind, Task] = {}
         self._champions: dict[str, ModelStateChanged] = {}
         self._canaries: dict[str, ModelStateChanged] = {}
-        self._refused: dict[tuple[str, str], str] = {}
+        self._refusals = Refusals()
 
     @property
     def champions(self) -> dict[str, ModelStateChanged]:
@@ -107,7 +72,7 @@ class Serving:
 
     def refused(self, model: str) -> str | None:
         """The version that a model should serve and cannot, as its files cannot be trusted; the champion's first."""
-        return self._refused.get((model, "champion")) or self._refused.get((model, "canary"))
+        return self._refusals.of(model)
 
     def is_on_trial(self, model: str, subject: str) -> bool:
         """Whether the model's canary answers this subject: a user's pseudonym, or a prediction's id."""
@@ -127,19 +92,16 @@ class Serving:
         Raises:
             UnavailableError: its server or the artifact store does not answer; try again later.
         """
-        since, alias = time.perf_counter(), (state.model, state.alias)
+        since = time.perf_counter()
         try:
             if not _is_over(state):
                 self._load(state)
         except UnavailableError:
             raise
         except Exception as error:  # whatever is wrong with the new one, the old one and the news must go on
-            reason = str(error) if isinstance(error, LearnbackError) else type(error).__name__
-            self._refused[alias] = state.version
-            SWAP_FAILED.labels(state.model).inc()
-            log.error("swap_refused", model=state.model, version=state.version, alias=state.alias, reason=reason)
+            self._refusals.add(state, error)
             return None
-        self._refused.pop(alias, None)
+        self._refusals.clear(state)
         crash_point("predictor.before_swap")
         return Ready(state, since)
 
@@ -172,9 +134,9 @@ class Serving:
             if state:
                 by_kind[state.task, state.base].append(row)
         for kind, rows in by_kind.items():
-            asked = [_asked(states[row], questions[row]) for row in rows]
-            for row, one, told in zip(rows, asked, _told(self._tasks[kind], asked), strict=True):
-                found[row] = told if isinstance(told, Exception) else _answer(questions[row], one, told)
+            asked = [asked_of(states[row], questions[row]) for row in rows]
+            for row, one, told in zip(rows, asked, told_together(self._tasks[kind], asked), strict=True):
+                found[row] = told if isinstance(told, Exception) else answer_of(questions[row], one, told)
         return [found[row] for row in range(len(questions))]
 
     def talks(self, model: str) -> bool:
@@ -188,7 +150,7 @@ class Serving:
         """Who is asked, and what, when the version that answers now is on a server of its own."""
         state = self._state(question)
         deployer = self.deployers.get((state.task, state.base)) if state else None
-        return (deployer, _asked(state, question)) if deployer else None
+        return (deployer, asked_of(state, question)) if deployer else None
 
     def begin(self, question: Question) -> Talk:
         """An answer in the making, by the version that answers now; it keeps that one to its end.
@@ -201,7 +163,7 @@ class Serving:
             raise UnknownModelError(question.model)
         task = self._tasks[state.task, state.base]
         assert isinstance(task, Talking), "only those are begun"
-        return Talk(question.model, state.version, task.begin([_asked(state, question)]))
+        return Talk(question.model, state.version, task.begin([asked_of(state, question)]))
 
     def _state(self, question: Question) -> ModelStateChanged | None:
         """Who answers a question, in the moment in which it is answered."""
@@ -225,54 +187,13 @@ class Serving:
         known = self.deployers.get(kind) or self._tasks.get(kind)
         if known and state.version in known.versions:
             return  # it answers already, under another alias or for other users
-        folder = self._fetched(state)
+        folder, _ = self._artifacts.get(f"versions/{state.version}", state.manifest_sha256)
         crash_point("predictor.after_download")
         if known is None:
             known = self._tasks[kind] = loading.task(*kind, self._threads)
         known.load(state.version, folder)
 
-    def _fetched(self, state: ModelStateChanged) -> Path:
-        """A version's files; a store that is away is given a moment, in which the old version answers.
-
-        Raises:
-            ArtifactError: they cannot be trusted.
-            UnavailableError: the store is still away.
-        """
-        until = time.monotonic() + STORE_S
-        while True:
-            try:
-                return self._artifacts.get(f"versions/{state.version}", state.manifest_sha256)[0]
-            except UnavailableError as error:
-                if time.monotonic() > until:
-                    raise
-                log.warning("waiting", model=state.model, version=state.version, reason=str(error))
-                time.sleep(STORE_RETRY_S)
-
 
 def _is_over(state: ModelStateChanged) -> bool:
     """Whether the news are that a canary's trial has ended."""
     return state.alias == "canary" and not state.share
-
-
-def _asked(state: ModelStateChanged | None, question: Question) -> Asked:
-    assert state, "rows without a state were told apart"
-    return Asked(state.version, question.input, question.top_k, question.max_tokens, question.stops)
-
-
-def _told(task: Task, asked: Sequence[Asked]) -> list[TaskAnswer | Exception]:
-    """What versions say together; when that fails, each version by itself, so that one fails alone."""
-    try:
-        return [*task.answer_each(asked)]
-    except Exception as error:
-        versions = list(dict.fromkeys(one.version for one in asked))
-        if len(versions) == 1:
-            return [error] * len(asked)
-    found: dict[int, TaskAnswer | Exception] = {}
-    for version in versions:
-        rows = [row for row, one in enumerate(asked) if one.version == version]
-        found.update(zip(rows, _told(task, [asked[row] for row in rows]), strict=True))
-    return [found[row] for row in range(len(asked))]
-
-
-def _answer(question: Question, asked: Asked, told: TaskAnswer) -> Answer:
-    return Answer(question.model, asked.version, told.output, told.scores)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from services.predictor.answers import Answer, Question, Talk
 from services.predictor.batching import Batcher
-from services.predictor.serving import Answer, Question, Serving, Talk
+from services.predictor.serving import Serving
 from shared.errors import ArtifactError, UnavailableError
 
 if TYPE_CHECKING:

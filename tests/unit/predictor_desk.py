@@ -18,10 +18,11 @@ import httpx
 import pytest
 
 from schemas.events import ModelStateChanged, PredictionServed
+from services.predictor.answers import Answer, Question
 from services.predictor.app import create_app
 from services.predictor.batching import Batcher, Limits
 from services.predictor.desk import Desk
-from services.predictor.serving import Answer, Question, Serving
+from services.predictor.serving import Serving
 from services.predictor.talking import Talker
 from shared.artifacts import ArtifactStore
 from shared.envelope import Sealed

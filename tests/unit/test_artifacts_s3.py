@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import pytest
 from kafka import TopicPartition
-from structlog.testing import capture_logs
 
 from schemas.events import ModelCard, TrainingRequested
 from services.predictor.serving import Serving
@@ -163,17 +162,18 @@ def test_a_models_card_waits_for_a_store_that_is_away_and_is_no_dead_letter(
     assert not tape.shelf.sent
 
 
-def test_a_swap_waits_for_a_store_that_is_away(s3_server: S3, store: ArtifactStore, files: Path) -> None:
+def test_a_swap_whose_store_is_away_is_for_later_and_refused_by_nobody(
+    s3_server: S3, store: ArtifactStore, files: Path
+) -> None:
     state = crowned("v-1").model_copy(update={"manifest_sha256": store.put(FOLDER, files, {})})
+    serving = Serving(store)
     s3_server.stop()
-    back = threading.Timer(1.5, s3_server.start)
-    back.start()
     try:
-        with capture_logs() as said:
-            assert (Serving(store)._fetched(state) / "labels.json").read_text() == "[]"
+        with pytest.raises(UnavailableError):
+            serving.prepare(state)
     finally:
-        back.join()
-    assert {one["event"] for one in said} == {"waiting"}
+        s3_server.start()
+    assert serving.refused(MODEL) is None
 
 
 @dataclass

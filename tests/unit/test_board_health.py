@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
 from sqlalchemy import Engine
 
@@ -24,7 +25,7 @@ NOW = START + timedelta(hours=1)
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """An empty database that the board looks at; no service answers."""
     url = f"sqlite:///{tmp_path}/board.db"
-    for name in ("RECORDER", "COLLECTOR"):
+    for name in ("RECORDER", "COLLECTOR", "PREDICTOR"):
         monkeypatch.setenv(f"LEARNBACK_BOARD_{name}_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("LEARNBACK_DATABASE_URL", url)
     return open_database(url)
@@ -96,6 +97,27 @@ def test_what_only_the_recorder_knows_comes_from_its_metrics(
     assert shown["Not yet read"] == ("7", "events behind")
     assert shown["In the spool"] == ("42", "oldest 1.5 min")
     assert column(page, "Not yet read") == ["7"]
+
+
+def test_a_refused_version_is_told_with_its_reason(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    Rows(engine).write()
+    assert "not known whether it refused a version" in words(open_page("health"))
+    registry = CollectorRegistry()
+    told = Gauge(gauges.REFUSED, "…", gauges.REFUSED_LABELS, registry=registry)
+    server, thread = start_http_server(0, "127.0.0.1", registry)
+    try:
+        monkeypatch.setenv("LEARNBACK_BOARD_PREDICTOR_URL", f"http://127.0.0.1:{server.server_port}")
+        assert not open_page("health").error
+        told.labels("m", "champion", "v7", "adapter.safetensors does not match its manifest.").set(START.timestamp())
+        st.cache_data.clear()
+        page = open_page("health")
+        assert "what served before goes on serving" in page.error[0].value
+        assert column(page, "Version") == ["v7"]
+        assert column(page, "Why") == ["adapter.safetensors does not match its manifest."]
+    finally:
+        server.shutdown()
+        thread.join(5)
+        server.server_close()
 
 
 def test_a_minute_is_pending_before_it_is_missing(engine: Engine) -> None:

@@ -14,7 +14,8 @@ import torch
 from schemas.events import ModelStateChanged
 from services.evaluator.rows import Row
 from services.evaluator.scoring import Scorer
-from services.predictor.serving import Answer, Question, Serving
+from services.predictor.answers import Answer, Question
+from services.predictor.serving import Serving
 from services.trainer.increment import train
 from services.trainer.snapshot import Lesson, Snapshot
 from shared.artifacts import ArtifactStore

@@ -11,7 +11,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from bench.serving.damage import KINDS, store_damaged
-from services.predictor.serving import Answer, Question, Serving
+from services.predictor.answers import Answer, Question
+from services.predictor.serving import Serving
 from shared.artifacts import ArtifactStore
 from shared.manifest import MANIFEST
 from tests.weights import MODEL, ROWS, Version, make_version

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from safetensors.torch import load_file, save_file
 from structlog.testing import capture_logs
 
 from schemas.events import ModelStateChanged
+from services.predictor import desk
+from services.predictor.refusals import SWAP_REFUSED
+from shared.errors import UnavailableError
 from shared.lm.classification import Classification
 from tests.unit.predictor_desk import TRUTH, House, Running, predictor
 from tests.weights import MODEL, Version
@@ -152,6 +156,8 @@ async def refuses(running: Running, house: House, state: ModelStateChanged) -> N
     with capture_logs() as logs:
         running.news.tell(state)
         await running.until(lambda: count() > before)
+    [when] = standing(state)
+    assert abs(when - time.time()) < 60
     [told] = [entry for entry in logs if entry["event"] == "swap_refused"]
     assert (told["model"], told["version"], told["log_level"]) == (MODEL, state.version, "error")
     for version, news in ((house.first, []), (house.second, [house.second.champion()])):
@@ -160,9 +166,37 @@ async def refuses(running: Running, house: House, state: ModelStateChanged) -> N
         answers = [answer.json() for answer in await running.predict(*TEXTS)]
         assert {answer["version"] for answer in answers} == {version.id}
         assert [answer["output"] for answer in answers] == [house.says(version.id, text) for text in TEXTS]
+    assert standing(state) == []
     [classifier] = house.serving._tasks.values()
     assert isinstance(classifier, Classification)
     assert classifier.versions == classifier.encoder.attached == {house.second.id}  # nothing of the refused one is kept
+
+
+async def test_a_swap_whose_store_is_away_comes_when_it_is_back(
+    running: Running, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Away:
+        tries = 0
+
+        def get(self, *_: object) -> None:
+            self.tries += 1
+            raise UnavailableError("The artifact store does not answer.")
+
+    store, away = house.serving._artifacts, Away()
+    monkeypatch.setattr(desk, "KEEP_S", 0.05)
+    monkeypatch.setattr(house.serving, "_artifacts", away)
+    running.news.tell(house.second.champion())
+    await running.until(lambda: away.tries > 2)
+    assert {answer.json()["version"] for answer in await running.predict(*TEXTS)} == {house.first.id}
+    monkeypatch.setattr(house.serving, "_artifacts", store)
+    await running.until(serves(house, house.second))
+    assert (running.desk.postponed, house.serving.refused(MODEL)) == ({}, None)
+
+
+def standing(state: ModelStateChanged) -> list[float]:
+    """What the metrics say of a refused version: when, as long as it stands."""
+    samples = [one for metric in REGISTRY.collect() for one in metric.samples if one.name == SWAP_REFUSED._name]
+    return [one.value for one in samples if one.labels["version"] == state.version and one.labels["reason"]]
 
 
 @pytest.mark.parametrize("name", [*ALTERED, *UNSOUND])

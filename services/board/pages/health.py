@@ -11,6 +11,10 @@ from services.board.settings import BoardSettings
 from shared.settings import load
 
 ACCOUNTED = "Every accepted event is accounted for."
+REFUSED = (
+    "The predictor refused a version, and what served before goes on serving. Put its files right, then restart the "
+    "predictor; or let another version take its place (`docs/operations.md`)."
+)
 MISSING = (
     "are missing: accepted, and neither stored nor put aside nor on their way. Do not restart anything yet. "
     "Look whether the recorder is behind (below) and whether a collector still has a spool; the ledger below shows the "
@@ -34,6 +38,7 @@ def live() -> None:
         recorder, collector = _shown(settings.recorder_url), _shown(settings.collector_url)
         balance = reading.ask(health.balance, now)
         verdict(balance)
+        refusals(_shown(settings.predictor_url))
         figures(balance, recorder, collector, now)
         ledger(now)
         aside(now)
@@ -52,6 +57,26 @@ def verdict(balance: health.Balance) -> None:
         st.error(f"{balance.lost:,} events {MISSING}{since}", icon=":material/warning:")
     else:
         st.success(ACCOUNTED, icon=":material/check_circle:")
+
+
+def refusals(predictor: gauges.Shown | None) -> None:
+    """Versions that should serve and that the predictor does not trust."""
+    if predictor is None:
+        st.caption("The predictor does not answer here, so it is not known whether it refused a version.")
+        return
+    found = gauges.refused(predictor)
+    if not found:
+        return
+    st.error(REFUSED, icon=":material/gpp_bad:")
+    _table(
+        {
+            "Since": [frame.clock(one.at) for one in found],
+            "Model": [one.model for one in found],
+            "Was to be": [one.alias for one in found],
+            "Version": [one.version for one in found],
+            "Why": [one.reason for one in found],
+        }
+    )
 
 
 def figures(
