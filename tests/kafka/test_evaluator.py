@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from schemas.events import ModelStateChanged, VerdictReached
+from shared.anchor import version_of
 from shared.kafka import Bus
 from shared.policy import Gate, Policy, PolicyFile
 from shared.text import example_id
@@ -31,7 +32,7 @@ from tests.kafka.evaluators import (
     verdict_on,
 )
 from tests.kafka.stage import Stage, process, staged, until
-from tests.unit.recorder_story import MODEL, corrected
+from tests.unit.recorder_story import MODEL, corrected, edited
 from tests.weights import ROWS, Version
 
 pytestmark = pytest.mark.kafka
@@ -117,6 +118,20 @@ def test_a_candidate_of_another_champion_waits_and_costs_nothing(stage: Stage) -
     assert (verdict.outcome, verdict.checks[0].name, verdict.checks[0].passed) == ("inconclusive", "lineage", False)
     assert (verdict.alpha, verdict.alpha_left) == (None, 0.05)
     assert len(stage.of(ModelStateChanged)) == 1
+
+
+def test_an_edit_of_the_golden_anchor_holds_from_the_next_verdict_on(stage: Stage) -> None:
+    v0 = first(stage)
+    serve(stage, v0)
+    text, label = "please give me my money back", "refund"
+    versions = []
+    with evaluator(stage):
+        for name, edits in (("one", []), ("two", [edited(text, "add", label)]), ("three", [edited(text, "retire")])):
+            stage.database.record(*edits)
+            verdict = judged(stage, contrary(stage, v0, name), v0)
+            [check] = [one for one in verdict.checks if one.name == "anchor"]
+            versions.append((verdict.anchor, check.n))
+    assert versions == [(None, 0), (version_of([(example_id(MODEL, text), label)]), 1), (None, 0)]
 
 
 def test_a_champion_whose_files_are_gone_is_not_the_candidates_fault(stage: Stage) -> None:
