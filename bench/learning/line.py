@@ -71,6 +71,13 @@ class Line:
         assert self.champion, "nothing was learned yet"
         return self.folder / self.champion.version
 
+    @property
+    def desk(self) -> Desk:
+        """The trainer's desk, which knows the champion of now."""
+        policies = PolicyFile(defaults=Policy(training=self.config))
+        states = {(MODEL, "champion"): self.champion} if self.champion else {}
+        return Desk(self.engine, policies, lambda: states, self.folder / "choices")
+
     def give(self, rows: Sequence[Row], learned_in: str | None = None) -> None:
         """Write lessons as the recorder would: new ones, or such as a version has learned."""
         with Session(self.engine) as session:
@@ -93,10 +100,7 @@ class Line:
     def choose(self) -> tuple[Snapshot, dict[str, str]]:
         """What the next version learns from: the trainer's own choice."""
         request = self._request()
-        policies = PolicyFile(defaults=Policy(training=self.config))
-        states = {(MODEL, "champion"): self.champion} if self.champion else {}
-        desk = Desk(self.engine, policies, lambda: states, self.folder / "choices")
-        snapshot, texts = desk.prepare(request, request.request_id)
+        snapshot, texts = self.desk.prepare(request, request.request_id)
         return (snapshot if self.replays else snapshot.model_copy(update={"replay": ()})), texts
 
     def make(self, snapshot: Snapshot, texts: dict[str, str]) -> None:

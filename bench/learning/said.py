@@ -1,18 +1,21 @@
 """What users say of a model's answers, as the rows that the recorder would write of it.
 
-Nobody named the right output of these texts, so that they wait and are no lessons; each user speaks once.
+Each user speaks once. Where nobody names the right output of a text, it waits and is no lesson.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlmodel import SQLModel
 
+from shared.datasets import Row
 from shared.tables import Example, FeedbackRow, Prediction
 from shared.text import example_id
+
+SPOKEN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Said(NamedTuple):
@@ -58,3 +61,26 @@ def rows_of(said: Sequence[Said], model: str, version: str, start: datetime) -> 
             event_id=f"e-{number}", input=one.text, output=one.output, solicit=False, solicit_rate=0.0, **common
         )
         yield FeedbackRow(event_id=f"f-{number}", kind=kind, value=value, wrong=wrong, solicited=False, **common)
+
+
+def correction(model: str, row: Row, version: str) -> dict[str, Any]:
+    """A user's word that an answer was wrong and what is right, as a row of feedback that counts."""
+    example = example_id(model, row.text)
+    return {
+        "event_id": f"f-{example}",
+        "content": "",
+        "prediction_id": f"p-{example}",
+        "kind": "correction",
+        "value": row.label,
+        "app": "bench",
+        "user_key": example,
+        "tags": {},
+        "occurred_at": SPOKEN,
+        "model": model,
+        "version": version,
+        "example_id": example,
+        "solicited": False,
+        "target": row.label,
+        "wrong": True,
+        "counted": True,
+    }
