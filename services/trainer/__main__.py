@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from multiprocessing.context import ForkServerContext
 
 from sqlalchemy import Engine
 
-from services.trainer.child import context
+from services.trainer.child import check_device, context
 from services.trainer.desk import Desk
 from services.trainer.settings import TrainerSettings
 from services.trainer.worker import Worker
@@ -26,8 +27,8 @@ from shared.volume import check_volume
 def main() -> None:
     """Wire the trainer and run it until SIGTERM."""
     platform, settings = load(Platform), load(TrainerSettings)
-    bus = Bus.of(platform)
-    policies, engine = await_needs("trainer", settings, lambda: _needs(platform, settings, bus))
+    bus, forkserver = Bus.of(platform), context()
+    policies, engine = await_needs("trainer", settings, lambda: _needs(platform, settings, bus, forkserver))
     with running("trainer", settings.host, settings.port) as (pulse, stopping):
         consumer = bus.consumer("trainer", (TRAINING_REQUESTS,), pulse, max_poll_records=1)
         with bus.publisher() as publisher:
@@ -42,9 +43,10 @@ def main() -> None:
                 publisher=publisher,
                 desk=desk,
                 artifacts=ArtifactStore(platform.artifacts_url),
-                forkserver=context(),
+                forkserver=forkserver,
                 work_dir=settings.work_dir / "unfinished",
                 threads=settings.threads,
+                device=settings.device,
                 pulse=pulse,
                 stopping=stopping,
             )
@@ -54,11 +56,14 @@ def main() -> None:
                 consumer.close()
 
 
-def _needs(platform: Platform, settings: TrainerSettings, bus: Bus) -> tuple[PolicyFile, Engine]:
+def _needs(
+    platform: Platform, settings: TrainerSettings, bus: Bus, forkserver: ForkServerContext
+) -> tuple[PolicyFile, Engine]:
     policies, engine = read_policy(platform.policy_file), open_database(platform.database)
     check_volume(settings.work_dir, "LEARNBACK_TRAINER_WORK_DIR")
     check_release(engine)
     ArtifactStore(platform.artifacts_url).check(writes=True)
+    check_device(forkserver, settings.device)
     bus.create_topics()
     return policies, engine
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from services.trainer.cores import Neighbours
 from services.trainer.costs import Stopwatch, until_now
 from services.trainer.reports import Failure, Outcome, Progress, Report
 from services.trainer.snapshot import Snapshot
+from shared.errors import ConfigError
 from shared.lm.loading import TASKS
 
 PRELOAD = ["services.trainer.increment", *(task.partition(":")[0] for task in TASKS.values())]
@@ -39,6 +41,7 @@ class Job:
     parent: Path | None
     output: Path
     threads: int
+    device: str = "cpu"
 
 
 @dataclass
@@ -69,6 +72,31 @@ def context() -> ForkServerContext:
     forkserver = multiprocessing.get_context("forkserver")
     forkserver.set_forkserver_preload(PRELOAD)
     return forkserver
+
+
+def check_device(forkserver: ForkServerContext, device: str) -> None:
+    """See, in a child of the fork server, that the device that is asked for is there.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if device == "cuda":
+        process = forkserver.Process(target=_look_for, args=(device,))
+        process.start()
+        process.join()
+        if process.exitcode:
+            raise ConfigError(
+                "LEARNBACK_TRAINER_DEVICE is cuda, and CUDA finds no GPU: see to its driver, or set auto."
+            )
+
+
+def _look_for(device: str) -> None:
+    from shared.lm.devices import chosen
+
+    try:
+        chosen(device)
+    except ConfigError:
+        sys.exit(1)
 
 
 def start(forkserver: ForkServerContext, job: Job) -> Child:
@@ -105,7 +133,7 @@ def _train(job: Job, reports: Connection) -> Outcome:
         reports.send(progress)
 
     neighbours, watch, start = Neighbours(), Stopwatch(), time.perf_counter()
-    task = loading.task(job.snapshot.task, job.snapshot.base, job.threads or 1)
+    task = loading.task(job.snapshot.task, job.snapshot.base, job.threads or 1, job.device)
     if not job.threads:
         torch.set_num_threads(neighbours.free_cores())
     watch.lap("load_s")
@@ -116,7 +144,10 @@ def _train(job: Job, reports: Connection) -> Outcome:
         trained = train(task, parent, job.snapshot, job.texts, report, job.output)
     _must_be_finite(*trained.loss_curve)
     watch.lap("train_s")
+    gpu_s, gpu_mb = 0.0, 0.0
     seconds = time.perf_counter() - start
+    if not task.device.startswith("cpu"):
+        gpu_s, gpu_mb = seconds, torch.cuda.max_memory_allocated() / 1024**2
     return Outcome(
         labels=trained.labels,
         steps=len(trained.loss_curve),
@@ -126,7 +157,7 @@ def _train(job: Job, reports: Connection) -> Outcome:
         step_size=trained.step_size,
         step_sizes=trained.step_sizes,
         phases={**watch.laps, **trained.phases},
-        costs=until_now(seconds, 0.0 if task.device.startswith("cpu") else seconds),
+        costs=until_now(seconds, gpu_s, gpu_mb),
         device=task.device,
         base_digest=bases.digest(job.snapshot.base),
         libraries={"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__},

@@ -27,21 +27,23 @@ class Stopwatch:
 class Costs:
     """What one process took, from its start.
 
-    `gpu_s` are the seconds for which it held a GPU, busy or not. The energy is that of busy cores, of a held GPU and of
-    held memory, estimated: without cooling, and without what the machine takes at rest.
+    `gpu_s` are the seconds for which it held a GPU, busy or not, and `peak_gpu_memory_mb` is what its tensors took at
+    most; both are 0 without one. The energy is that of busy cores, of a held GPU and of held memory, estimated: without
+    cooling, and without what the machine takes at rest.
     """
 
     cpu_s: float
     gpu_s: float
     peak_memory_mb: float
+    peak_gpu_memory_mb: float
     energy_wh: float
 
 
-def until_now(seconds: float, gpu_s: float = 0.0) -> Costs:
+def until_now(seconds: float, gpu_s: float = 0.0, peak_gpu_memory_mb: float = 0.0) -> Costs:
     """The costs of this process, which has lived so long."""
     cpu_s, peak_mb = time.process_time(), _peak_memory_mb()
     watt_s = cpu_s * CORE_W + gpu_s * GPU_W + seconds * peak_mb / 1024 * MEMORY_W_PER_GB
-    return Costs(cpu_s, gpu_s, peak_mb, watt_s / 3600)
+    return Costs(cpu_s, gpu_s, peak_mb, peak_gpu_memory_mb, watt_s / 3600)
 
 
 def _peak_memory_mb() -> float:

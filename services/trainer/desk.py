@@ -21,7 +21,7 @@ from shared.crash import crash_point
 from shared.lm.loading import TASKS
 from shared.policy import PolicyFile, Training
 from shared.states import States
-from shared.tables import DeadLetter, Erasure, ModelRow, Request, StateChange, Version
+from shared.tables import DeadLetter, ModelRow, Receipt, Request, StateChange, Version
 
 
 class NotYetError(Exception):
@@ -79,10 +79,10 @@ class Desk:
         return NotYetError("some of what was chosen is gone, or says something else")
 
     def erasures(self) -> int:
-        """How many users were erased so far; −1 when the database does not answer, so that one looks again."""
+        """How often a user was erased so far; −1 when the database does not answer, so that one looks again."""
         try:
             with Session(self.engine) as session:
-                return session.exec(select(func.count()).select_from(Erasure)).one()
+                return session.exec(select(func.count()).select_from(Receipt)).one()
         except (OperationalError, InterfaceError):
             return -1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -18,6 +19,9 @@ class TrainerSettings(BaseSettings):
     work_dir: Path = Field(
         default=Path(".learnback/trainer"),
         description="What running trainings chose, and unfinished adapters; each replica its own.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="What to train on; auto: a GPU where CUDA finds one, else the CPU."
     )
     threads: int = Field(
         default=0, ge=0, description="Cores to train on; 0: those that are free when a training starts."

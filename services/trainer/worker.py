@@ -69,6 +69,7 @@ class Worker:
     forkserver: ForkServerContext
     work_dir: Path
     threads: int
+    device: str
     pulse: Pulse
     stopping: threading.Event
 
@@ -188,7 +189,7 @@ class Worker:
             parent, _ = self._patiently(part, lambda: self.artifacts.get(folder, snapshot.parent_manifest))
         output = self.work_dir / snapshot.version
         output.mkdir(parents=True)
-        child = start(self.forkserver, Job(snapshot, texts, parent, output, self.threads))
+        child = start(self.forkserver, Job(snapshot, texts, parent, output, self.threads, self.device))
         try:
             result = self._watch(child, request, part)
             if isinstance(result, Failure):

@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from shared.errors import ArtifactError
 from shared.lm.bases import locate
+from shared.lm.devices import called
 from shared.lm.lora import CONFIG, INNER, WEIGHTS, Carrier, Lora, Part, configuration, finite
 from shared.lm.precision import bf16_pays, narrow
 
@@ -29,12 +30,13 @@ Weights = dict[str, Tensor]
 class Adapted:
     """One base model in memory and the adapters on it, by name. Not thread-safe: one thread computes."""
 
-    def __init__(self, base: str, architecture: Any, **options: Any) -> None:
-        """Load the base, frozen; choose bfloat16 where a probe shows that it pays.
+    def __init__(self, base: str, architecture: Any, device: torch.device | None = None, **options: Any) -> None:
+        """Load the base, frozen; choose bfloat16 where it pays.
 
         Args:
             base: its name, see `shared.lm.bases`.
             architecture: which of its shapes to load: transformers' `AutoModel` or one of its kin.
+            device: where it computes and where all tensors are that it is given or gives; None is the CPU.
             options: what else its `from_pretrained` is told.
 
         Raises:
@@ -46,7 +48,8 @@ class Adapted:
         self.base = base
         self._tokenizer: Any = AutoTokenizer.from_pretrained(path)
         model: Any = architecture.from_pretrained(path, dtype=torch.float32, **options)
-        self._model: Any = model.requires_grad_(False).eval()
+        self.on = device or torch.device("cpu")
+        self._model: Any = model.requires_grad_(False).eval().to(self.on)
         self.width: int = self._model.config.hidden_size
         self.depth: int = 1 + max(
             int(found[1]) for name, _ in self._model.named_modules() if (found := INNER.search(name + "."))
@@ -60,7 +63,7 @@ class Adapted:
     @property
     def device(self) -> str:
         """What it computes on, and in which numbers."""
-        return f"cpu, {torch.get_num_threads()} threads, {'bfloat16' if self.bf16 else 'float32'}"
+        return f"{called(self.on)}, {'bfloat16' if self.bf16 else 'float32'}"
 
     @property
     def attached(self) -> frozenset[str]:
@@ -195,7 +198,7 @@ class Adapted:
 
     def _bf16_pays(self) -> bool:
         """Whether it is faster here; a test may say."""
-        return bf16_pays(self._model)
+        return bf16_pays(self._model, self.on)
 
 
 def _shapes(weights: Weights) -> dict[str, torch.Size]:

@@ -50,10 +50,10 @@ def _judged(vectors: Tensor, targets: Tensor, voices: Sequence[int | None], rows
     if not rows:
         return {}
     unit = functional.normalize(vectors - vectors.mean(0), dim=-1)
-    voice = torch.tensor([-1 if one is None else one for one in voices])
+    voice = torch.tensor([-1 if one is None else one for one in voices], device=vectors.device)
     found: dict[int, bool] = {}
     for start in range(0, len(rows), BLOCK):
-        some = torch.tensor(rows[start : start + BLOCK])
+        some = torch.tensor(rows[start : start + BLOCK], device=vectors.device)
         near = unit[some] @ unit.T
         own = voice[some][:, None] == voice
         same = targets[some][:, None] == targets

@@ -30,13 +30,13 @@ Tokens = Sequence[Sequence[int]]
 class Causal(Adapted):
     """One language model in memory and the adapters on it, by name. Not thread-safe: one thread computes."""
 
-    def __init__(self, base: str) -> None:
-        """Load the base, frozen.
+    def __init__(self, base: str, device: torch.device | None = None) -> None:
+        """Load the base, frozen; without a device on the CPU.
 
         Raises:
             ArtifactError, ConfigError: see `shared.lm.bases.locate`; or its chat template cannot be used.
         """
-        super().__init__(base, AutoModelForCausalLM)
+        super().__init__(base, AutoModelForCausalLM, device)
         self._chat = Prompts(base, self._tokenizer)
         self._end = self._chat.end
 
@@ -57,11 +57,11 @@ class Causal(Adapted):
         shared = _shared(prompts)
         given = [[*prompt, *said][shared:-1] for prompt, said in zip(prompts, completions, strict=True)]
         wanted = [[IGNORED, *said] for said in completions]
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bf16):
+        with torch.autocast(self.on.type, dtype=torch.bfloat16, enabled=self.bf16):
             hidden = self._run(list(prompts[0][:shared]), given)
-            labels = _padded(wanted, IGNORED)
-            starts = torch.tensor([[len(prompt) - 1 - shared] for prompt in prompts])
-            places = (starts + torch.arange(labels.shape[1])).clamp(max=hidden.shape[1] - 1)
+            labels = self._padded(wanted, IGNORED)
+            starts = torch.tensor([[len(prompt) - 1 - shared] for prompt in prompts], device=self.on)
+            places = (starts + torch.arange(labels.shape[1], device=self.on)).clamp(max=hidden.shape[1] - 1)
             kept = hidden.gather(1, places[..., None].expand(-1, -1, self.width))
             return cast(Tensor, self._bare.get_output_embeddings()(kept)), labels
 
@@ -76,7 +76,7 @@ class Causal(Adapted):
 
     def judged(self, prompts: Tokens, completions: Tokens, adapter: str) -> tuple[Tensor, list[bool]]:
         """In one pass, each completion's log p under an adapter [rows], and whether it is `forced`."""
-        log_probs, right = torch.empty(len(prompts)), [False] * len(prompts)
+        log_probs, right = torch.empty(len(prompts), device=self.on), [False] * len(prompts)
         with torch.inference_mode(), self.active(adapter):
             for rows in by_length([[*prompt, *said] for prompt, said in zip(prompts, completions, strict=True)], BATCH):
                 logits, labels = self.logits([prompts[row] for row in rows], [completions[row] for row in rows])
@@ -108,12 +108,12 @@ class Causal(Adapted):
         They are padded on the right, where no token sees what follows: so no mask.
         """
         decoder = self._bare.get_decoder()
-        ids = _padded(rows, 0)
+        ids = self._padded(rows, 0)
         self._attend(len(prefix) + ids.shape[1])
         if not prefix:
             return cast(Tensor, decoder(input_ids=ids, use_cache=False).last_hidden_state)
         cache = DynamicCache(config=self._bare.config)
-        decoder(input_ids=torch.tensor([prefix]), past_key_values=cache, use_cache=True)
+        decoder(input_ids=torch.tensor([prefix], device=self.on), past_key_values=cache, use_cache=True)
         cache.batch_repeat_interleave(len(rows))
         return cast(Tensor, decoder(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state)
 
@@ -126,12 +126,12 @@ class Causal(Adapted):
     def _decode(self, prompts: Tokens, max_new: int) -> Tensor:
         """What follows the prompts, greedily: token ids [rows, tokens], padded after the turn's end."""
         width = max(map(len, prompts))
-        ids = torch.tensor([[self._end] * (width - len(prompt)) + list(prompt) for prompt in prompts])
-        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bf16):
+        ids = [[self._end] * (width - len(prompt)) + list(prompt) for prompt in prompts]
+        mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        with torch.autocast(self.on.type, dtype=torch.bfloat16, enabled=self.bf16):
             said: Tensor = self._model.generate(
-                input_ids=ids,
-                attention_mask=mask,
+                input_ids=torch.tensor(ids, device=self.on),
+                attention_mask=torch.tensor(mask, device=self.on),
                 do_sample=False,
                 max_new_tokens=max_new,
                 eos_token_id=self._end,
@@ -160,7 +160,7 @@ class Causal(Adapted):
     def next_logits(self, ids: Tensor, mask: Tensor, cache: DynamicCache) -> Tensor:
         """Logits [rows, vocabulary] of what follows ids [rows, new], after what a cache holds; the mask is of both."""
         places = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bf16):
+        with torch.autocast(self.on.type, dtype=torch.bfloat16, enabled=self.bf16):
             hidden = self._bare.get_decoder()(
                 input_ids=ids, attention_mask=mask, position_ids=places, past_key_values=cache, use_cache=True
             ).last_hidden_state
@@ -169,6 +169,10 @@ class Causal(Adapted):
     def text(self, tokens: Sequence[int]) -> str:
         """What tokens mean together."""
         return cast(str, self._tokenizer.decode(tokens, skip_special_tokens=True))
+
+    def _padded(self, rows: Tokens, filler: int) -> Tensor:
+        cut = [torch.tensor(row, device="cpu") for row in rows]
+        return pad_sequence(cut, batch_first=True, padding_value=filler).to(self.on)
 
     @property
     def _bare(self) -> Any:
@@ -180,7 +184,3 @@ def _shared(prompts: Tokens) -> int:
     """How many tokens all prompts begin with, less the last of the shortest: that one says what comes next."""
     alike = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*prompts, strict=False)))
     return min(alike, min(map(len, prompts)) - 1)
-
-
-def _padded(rows: Tokens, filler: int) -> Tensor:
-    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=filler)

@@ -41,9 +41,9 @@ HEAD_WEIGHT, HEAD_BIAS = "head.weight", "head.bias"  # their names in a state, b
 class Classification:
     """One base and the versions on it. See `shared.lm.task.Task`."""
 
-    def __init__(self, base: str) -> None:
-        """Load the base."""
-        self.encoder = Encoder(base)
+    def __init__(self, base: str, device: torch.device | None = None) -> None:
+        """Load the base; without a device on the CPU."""
+        self.encoder = Encoder(base, device)
         self._heads: dict[str, Head] = {}
 
     @property
@@ -64,7 +64,7 @@ class Classification:
         if head.weight.shape[1] != self.encoder.width:
             raise ArtifactError(f"{version}: its head does not fit the base {self.encoder.base}.")
         self.encoder.attach(version, folder)
-        self._heads[version] = head
+        self._heads[version] = head.to(self.encoder.on)
         try:
             self.answer(version, PROBE)
         except ArtifactError:
@@ -129,21 +129,21 @@ class ClassifierLearning:
         self._encoder, self._config = encoder, config
         self._inputs = encoder.halfway(encoder.tokens([one.input for one in examples]), CANDIDATE)
         known = head is not None
-        head = _grown(encoder, head or Head.empty(encoder.width), examples, self._inputs)
+        head = _grown(encoder, (head or Head.empty(encoder.width)).to(encoder.on), examples, self._inputs)
         self.labels = head.labels
         self._weight, self._bias = nn.Parameter(head.weight.clone()), nn.Parameter(head.bias.clone())
         number = {label: index for index, label in enumerate(head.labels)}
-        self._targets = torch.tensor([number[one.target] for one in examples])
-        self._weights = torch.tensor([one.weight for one in examples])
-        replayed = torch.tensor([one.replayed for one in examples], dtype=torch.bool)
+        self._targets = torch.tensor([number[one.target] for one in examples], device=encoder.on)
+        self._weights = torch.tensor([one.weight for one in examples], device=encoder.on)
+        replayed = torch.tensor([one.replayed for one in examples], dtype=torch.bool, device=encoder.on)
         new = (~replayed).nonzero().flatten().tolist()
         gists = encoder.gists(self._inputs, CANDIDATE)
         self._weights[doubted(gists, self._targets, [one.voice for one in examples], new)] = 0.0
-        self._raised = self._raise(replayed) if known else torch.zeros(len(self.labels))
+        self._raised = self._raise(replayed) if known else self._weights.new_zeros(len(self.labels))
 
     def _raise(self, replayed: Tensor) -> Tensor:
         """What is added to each label's logit in training: the log of its rows, at least of what replay gives one."""
-        count = torch.zeros(len(self.labels)).index_add(0, self._targets, self._weights)
+        count = self._weights.new_zeros(len(self.labels)).index_add(0, self._targets, self._weights)
         labels = set(self._targets[replayed].tolist())
         usual = float(self._weights[replayed].sum()) / max(1, len(labels))
         return count.clamp(min=max(1.0, usual)).log()

@@ -72,8 +72,8 @@ class Decoding:
         self._loras = [loras[row] for row in self._open]
         prompts = causal.prompts([texts[row] for row in self._open])
         width = max(map(len, prompts))
-        self._next = torch.tensor([[causal.end] * (width - len(one)) + one for one in prompts])
-        self._mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in prompts])
+        self._next = torch.tensor([[causal.end] * (width - len(one)) + one for one in prompts], device=causal.on)
+        self._mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in prompts], device=causal.on)
         self._cache = DynamicCache(config=causal.config)
 
     @property
@@ -113,7 +113,7 @@ class Decoding:
             self._loras = [self._loras[place] for place in places]
             self._mask = self._mask[places]
             if self._cache.get_seq_length():
-                self._cache.batch_select_indices(torch.tensor(places, dtype=torch.long))
+                self._cache.batch_select_indices(torch.tensor(places, dtype=torch.long, device=self._mask.device))
             if self._next.shape[1] > 1 and not self._cache.get_seq_length():
                 self._next = self._next[places]
                 return

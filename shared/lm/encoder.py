@@ -42,20 +42,18 @@ Inputs = Sequence[list[int] | Tensor]  # token ids of each text, or what `Encode
 class Encoder(Adapted):
     """One encoder in memory and the adapters on it, by name. Not thread-safe: one thread computes."""
 
-    def __init__(self, base: str) -> None:
-        """Load the base, frozen.
+    def __init__(self, base: str, device: torch.device | None = None) -> None:
+        """Load the base, frozen; without a device on the CPU.
 
         Raises:
             ArtifactError, ConfigError: see `shared.lm.bases.locate`.
         """
-        super().__init__(base, AutoModel)
+        super().__init__(base, AutoModel, device)
         self._stack = Stack.of(self._model)
-        self._count = torch.get_num_threads()
+        self._count = torch.get_num_threads() if self.on.type == "cpu" else 1
         self._cores = _one_each(self._count)
         self._merged: dict[str, list[Tensor]] = {}  # the weights of all linear maps under each adapter that answers
-        texts, linears = self.tokens(program.PROBE), [*self._carrier.linears.values()]
-        with torch.inference_mode():
-            self._program = program.trace(self._model, linears, self.bf16, texts, self.forward(texts))
+        self._program = self._traced() if self.on.type == "cpu" else None
         self.packs = self._program is not None
 
     def tokens(self, texts: Sequence[str]) -> list[list[int]]:
@@ -79,14 +77,14 @@ class Encoder(Adapted):
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Unit vectors [rows, width] in float32 of one batch under the active adapter: mean over tokens, normalised."""
-        mask = _mask(inputs)
+        mask = self._mask(inputs)
         weight = mask[..., None].float()
         hidden = self._run(inputs, mask).float()
         return functional.normalize((hidden * weight).sum(1) / weight.sum(1), dim=-1)
 
     def embed(self, inputs: Inputs, adapter: str) -> Tensor:
         """Unit vectors [rows, width] of any number of rows, batched by length, without gradients."""
-        vectors = torch.empty(len(inputs), self.width)
+        vectors = torch.empty(len(inputs), self.width, device=self.on)
         if inputs:
             self._model.set_adapter(adapter)
         with torch.inference_mode():
@@ -109,7 +107,7 @@ class Encoder(Adapted):
 
     def vectors(self, tokens: Sequence[list[int]], adapters: Sequence[str]) -> Tensor:
         """Unit vectors [rows, width] of texts, each under an attached adapter of its own."""
-        found = torch.empty(len(tokens), self.width)
+        found = torch.empty(len(tokens), self.width, device=self.on)
 
         def compute(texts: list[int]) -> None:
             of_these, theirs = [tokens[text] for text in texts], [adapters[text] for text in texts]
@@ -155,11 +153,11 @@ class Encoder(Adapted):
         cut = self._lowest[adapter]
         if not cut or self._stack is None or 4 * self.width * sum(map(len, tokens)) > HALFWAY_BYTES:
             return tokens
-        halves: list[Tensor] = [torch.empty(0)] * len(tokens)
+        halves: list[Tensor] = [torch.empty(0, device=self.on)] * len(tokens)
         with torch.inference_mode(), self._stack.below(cut) as heard:
             for rows in by_length(tokens, EMBED_BATCH):
                 batch = [tokens[row] for row in rows]
-                self._run(batch, _mask(batch))
+                self._run(batch, self._mask(batch))
                 for row, hidden in zip(rows, heard.pop(), strict=True):
                     halves[row] = hidden[: len(tokens[row])].clone()
         return halves
@@ -170,18 +168,32 @@ class Encoder(Adapted):
         Of token ids it is what `embed` makes of them.
         """
         if all(isinstance(one, Tensor) for one in inputs):
-            return torch.stack([one.mean(0) for one in cast(list[Tensor], inputs)]) if inputs else torch.empty(0)
+            return (
+                torch.stack([one.mean(0) for one in cast(list[Tensor], inputs)])
+                if inputs
+                else torch.empty(0, device=self.on)
+            )
         return self.embed(inputs, adapter)
 
     def _run(self, inputs: Inputs, mask: Tensor) -> Tensor:
         """The last hidden states [rows, tokens, width] of token ids, or of what came halfway."""
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bf16):
+        with torch.autocast(self.on.type, dtype=torch.bfloat16, enabled=self.bf16):
             if isinstance(inputs[0], Tensor):
                 hidden = pad_sequence(cast(list[Tensor], inputs), batch_first=True)
                 with cast(Stack, self._stack).above(self._lowest[self._model.active_adapter], hidden):
                     return cast(Tensor, self._model(inputs_embeds=hidden, attention_mask=mask).last_hidden_state)
-            ids = pad_sequence([torch.tensor(row) for row in inputs], batch_first=True)
+            ids = pad_sequence([torch.tensor(row, device="cpu") for row in inputs], batch_first=True).to(self.on)
             return cast(Tensor, self._model(input_ids=ids, attention_mask=mask).last_hidden_state)
+
+    def _mask(self, inputs: Inputs) -> Tensor:
+        """Which places of a padded batch are tokens [rows, longest]."""
+        lengths = torch.tensor([len(row) for row in inputs], device=self.on)
+        return (torch.arange(max(map(len, inputs)), device=self.on) < lengths[:, None]).long()
+
+    def _traced(self) -> Program | None:
+        texts, linears = self.tokens(program.PROBE), [*self._carrier.linears.values()]
+        with torch.inference_mode():
+            return program.trace(self._model, linears, self.bf16, texts, self.forward(texts))
 
 
 def _one_each(cores: int) -> ThreadPoolExecutor | None:
@@ -192,9 +204,3 @@ def _one_each(cores: int) -> ThreadPoolExecutor | None:
     if cores < 2:
         return None
     return ThreadPoolExecutor(cores, thread_name_prefix="core", initializer=partial(torch.set_num_threads, 1))
-
-
-def _mask(inputs: Inputs) -> Tensor:
-    """Which places of a padded batch are tokens [rows, longest]."""
-    lengths = torch.tensor([len(row) for row in inputs])
-    return (torch.arange(int(lengths.max())) < lengths[:, None]).long()

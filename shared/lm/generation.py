@@ -37,9 +37,9 @@ NOTHING = " "  # what is served where a version says nothing: an output holds at
 class Generation:
     """One base and the versions on it. See `shared.lm.task.Task`."""
 
-    def __init__(self, base: str) -> None:
-        """Load the base."""
-        self.causal = Causal(base)
+    def __init__(self, base: str, device: torch.device | None = None) -> None:
+        """Load the base; without a device on the CPU."""
+        self.causal = Causal(base, device)
         self._versions: set[str] = set()
 
     @property
@@ -127,7 +127,7 @@ class GenerationLearning:
         self._causal, self._config = causal, config
         inputs = [one.input for one in examples]
         self._prompts, self._completions = _tokens(causal, inputs, [one.target for one in examples])
-        self._weights = torch.tensor([one.weight for one in examples])
+        self._weights = torch.tensor([one.weight for one in examples], device=causal.on)
         corrected = [row for row, one in enumerate(examples) if _corrected(one)] if config.preference else []
         said = causal.completions([tidy(examples[row].rejected or "") for row in corrected])
         self._rejected = dict(zip(corrected, said, strict=True))
@@ -177,8 +177,8 @@ class GenerationLearning:
         prompts, completions = ([kind[row] for row in rows] for kind in (self._prompts, self._completions))
         share = self._weights[list(rows)] / self._weights[list(rows)].sum()
         log_probs, right = self._causal.judged(prompts, completions, CANDIDATE)
-        means = log_probs / torch.tensor([*map(len, completions)])
-        return -(means * share).sum().item(), min(1.0, (torch.tensor(right).float() * share).sum().item())
+        means = log_probs / log_probs.new_tensor([*map(len, completions)])
+        return -(means * share).sum().item(), min(1.0, (share.new_tensor(right) * share).sum().item())
 
     def state(self) -> Weights:
         """The adapter's tensors by peft's names."""

@@ -42,13 +42,17 @@ class Head:
         new = sorted(set(targets) - set(self.labels))
         if not new:
             return self
-        length = self.weight.norm(dim=1).mean() if len(self.labels) else torch.tensor(SCALE)
-        bias = self.bias.mean() if len(self.labels) else torch.tensor(0.0)
+        length = self.weight.norm(dim=1).mean() if len(self.labels) else self.weight.new_tensor(SCALE)
+        bias = self.bias.mean() if len(self.labels) else self.bias.new_tensor(0.0)
         means = [vectors[[index for index, target in enumerate(targets) if target == label]].mean(0) for label in new]
         rows = functional.normalize(torch.stack(means), dim=-1) * length
         return Head(
             (*self.labels, *new), torch.cat([self.weight, rows]), torch.cat([self.bias, bias.expand(len(new)).clone()])
         )
+
+    def to(self, device: torch.device) -> Head:
+        """The same head on a device."""
+        return Head(self.labels, self.weight.to(device), self.bias.to(device))
 
     def save(self, folder: Path) -> None:
         """Write `head.safetensors` and `labels.json`."""
@@ -58,7 +62,7 @@ class Head:
     @classmethod
     def empty(cls, width: int) -> Head:
         """A head that knows no label yet."""
-        return cls((), torch.empty(0, width), torch.empty(0))
+        return cls((), torch.empty(0, width, device="cpu"), torch.empty(0, device="cpu"))
 
     @classmethod
     def load(cls, folder: Path) -> Head:

@@ -36,18 +36,20 @@ def load() -> None:
             import_module(task.partition(":")[0])
 
 
-def task(name: str, base: str, threads: int = 0) -> Task:
+def task(name: str, base: str, threads: int = 0, device: str = "cpu") -> Task:
     """A base in memory and what does a task on it, computing on so many cores; 0 are all of them.
 
     Raises:
-        ArtifactError, ConfigError: see `shared.lm.bases.locate`.
+        ArtifactError, ConfigError: see `shared.lm.bases.locate` and `shared.lm.devices.chosen`.
     """
     import torch  # it takes seconds, and so do the tasks
+
+    from shared.lm.devices import chosen
 
     module, _, made = TASKS[name].partition(":")
     if threads:
         torch.set_num_threads(threads)
-    return cast("Task", getattr(import_module(module), made)(base))
+    return cast("Task", getattr(import_module(module), made)(base, chosen(device)))
 
 
 def chats() -> None:

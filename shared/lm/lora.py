@@ -53,10 +53,10 @@ class Lora:
         wanted = {name: one for name, one in linears.items() if _targeted(name, fields["target_modules"])}
         if _signature(weights) != _expected(wanted, rank):
             raise ArtifactError(f"{folder.name} does not fit the base: its tensors are others.")
-        kinds = {name: one.weight.dtype for name, one in wanted.items()}
+        like = {name: one.weight for name, one in wanted.items()}
         tensor = {key.groups(): value for name, value in weights.items() if (key := _TENSOR.fullmatch(name))}
         return cls(
-            {name: (tensor[name, "A"].to(kind), (tensor[name, "B"] * scale).to(kind)) for name, kind in kinds.items()}
+            {name: (tensor[name, "A"].to(one), (tensor[name, "B"] * scale).to(one)) for name, one in like.items()}
         )
 
     def merged(self, linears: Mapping[str, nn.Linear]) -> list[Tensor]:

@@ -29,7 +29,7 @@ class Opinions:
         """Prepare all rows: tokens, and what the champion says of them."""
         self._causal, self._config = causal, config
         self._liked = {row: one.liked for row, one in enumerate(opinions) if isinstance(one, Judged)}
-        self._weights = torch.tensor([one.weight for one in opinions])
+        self._weights = torch.tensor([one.weight for one in opinions], device=causal.on)
         self._prompts = causal.prompts([one.input for one in opinions])
         self._said, self._other = (causal.completions([tidy(one) for one in some]) for some in _outputs(opinions))
         champion = [log_probs(causal, self._prompts, some) for some in (self._said, self._other)]
@@ -60,7 +60,7 @@ class Opinions:
         """
         both = [self._ratios(rows, place) for place in (0, 1)]
         weights, config = self._weights[list(rows)], self._config
-        tokens = torch.tensor([len(self._said[row]) for row in rows])
+        tokens = self._weights.new_tensor([len(self._said[row]) for row in rows])
         unsaid = -(both[0] + self._champion[list(rows), 0]) / tokens
         preferred = dpo_loss(*both, beta=config.beta, flipped=config.flipped, weights=weights)
         return preferred + (unsaid * weights).mean()
@@ -70,7 +70,7 @@ class Opinions:
             mismatched = self._ratios(rows, 1)
         return kto_loss(
             self._ratios(rows, 0),
-            torch.tensor([self._liked[row] for row in rows]),
+            torch.tensor([self._liked[row] for row in rows], device=self._weights.device),
             mismatched,
             beta=self._config.beta,
             weights=self._weights[list(rows)],
@@ -85,7 +85,7 @@ class Opinions:
 
 def log_probs(causal: Causal, prompts: Tokens, completions: Tokens) -> Tensor:
     """Log p of each completion under the active adapter, [rows], without gradients."""
-    found = torch.empty(len(prompts))
+    found = torch.empty(len(prompts), device=causal.on)
     with torch.inference_mode():
         for rows in by_length([[*one, *other] for one, other in zip(prompts, completions, strict=True)], SCORED):
             logits, labels = causal.logits([prompts[row] for row in rows], [completions[row] for row in rows])

@@ -1,4 +1,4 @@
-"""In which numbers a base computes: bfloat16 where a probe shows that it pays, else float32."""
+"""In which numbers a base computes: bfloat16 on a GPU that has it and where a probe of the CPU shows that it pays."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ PROBE_ROWS = 256  # tokens through one linear map: all of the model would take 0
 PROBES = 5  # the best of so many: the first pays for warm-up, others may have lost the core to a neighbour
 
 
-def bf16_pays(model: nn.Module) -> bool:
-    """Whether bfloat16 is faster here: without avx512_bf16 or AMX it is slower than float32 (pytorch#86550)."""
+def bf16_pays(model: nn.Module, device: torch.device) -> bool:
+    """Whether bfloat16 is faster here: without avx512_bf16 or AMX a CPU is slower in it (pytorch#86550)."""
+    if device.type != "cpu":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     inner = (one for name, one in model.named_modules() if type(one) is nn.Linear and INNER.search(name))
     linear = max(inner, key=lambda one: one.weight.numel())
     rows = torch.ones(PROBE_ROWS, linear.in_features)

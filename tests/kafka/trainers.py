@@ -33,7 +33,16 @@ def trainer(stage: Stage, **options: int) -> Iterator[Worker]:
     with stage.bus.publisher() as publisher:
         desk = Desk(stage.database.engine, stage.policies, lambda: read_states(stage.bus), snapshots(stage))
         one = Worker(
-            consumer, publisher, desk, stage.artifacts, context(), unfinished(stage), 1, Pulse(), threading.Event()
+            consumer,
+            publisher,
+            desk,
+            stage.artifacts,
+            context(),
+            unfinished(stage),
+            1,
+            "cpu",
+            Pulse(),
+            threading.Event(),
         )
         thread = threading.Thread(target=one.run)
         thread.start()

@@ -12,7 +12,9 @@ from shared.artifacts import ArtifactStore
 from tests.unit.recorder_story import at
 from tests.unit.test_snapshot import LESSON, PAIR, SNAPSHOT, THUMB, ask
 
-OUTCOME = Outcome((), 1, (0.5,), 1.0, None, None, (), {"train_s": 1.0}, Costs(1.0, 0.0, 1.0, 1.0), "cpu", "0" * 64, {})
+OUTCOME = Outcome(
+    (), 1, (0.5,), 1.0, None, None, (), {"train_s": 1.0}, Costs(1.0, 0.0, 1.0, 0.0, 1.0), "cpu", "0" * 64, {}
+)
 
 
 def test_a_version_lists_what_it_learned_by_example_and_by_feedback(tmp_path: Path) -> None:

@@ -1,0 +1,26 @@
+"""What a base computes on: a GPU where there is one and it may be taken, else the CPU."""
+
+from __future__ import annotations
+
+import torch
+
+from shared.errors import ConfigError
+
+
+def chosen(wanted: str) -> torch.device:
+    """The device for `auto`, `cpu` or `cuda`; of several GPUs the first that CUDA shows.
+
+    Raises:
+        ConfigError: a GPU is asked for, and there is none.
+    """
+    there = wanted != "cpu" and torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise ConfigError("CUDA finds no GPU: look at its driver and at CUDA_VISIBLE_DEVICES, or ask for auto or cpu.")
+    return torch.device("cuda" if there else "cpu")
+
+
+def called(device: torch.device) -> str:
+    """How a device is told of in manifests."""
+    if device.type == "cpu":
+        return f"cpu, {torch.get_num_threads()} threads"
+    return f"{device.type}, {torch.cuda.get_device_name(device)}"
