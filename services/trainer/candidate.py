@@ -45,6 +45,7 @@ def manifest(snapshot: Snapshot, origins: Origins, outcome: Outcome) -> dict[str
         "label_schema": short_hash(*outcome.labels) if outcome.labels else None,
         "regrouped": dict(snapshot.regrouped),
         "steps": outcome.steps,
+        "resumed": outcome.resumed,
         "loss_curve": list(outcome.loss_curve),
         "examples_per_s": outcome.examples_per_s,
         "dev_score": outcome.dev_score,

@@ -6,6 +6,7 @@ the parent, which keeps its place in the consumer group, stays small.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import sys
@@ -19,13 +20,14 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 from services.trainer.cores import Neighbours
-from services.trainer.costs import Stopwatch, until_now
+from services.trainer.costs import Costs, Stopwatch, until_now
 from services.trainer.reports import Failure, Outcome, Progress, Report
 from services.trainer.snapshot import Snapshot
 from shared.errors import ConfigError
 from shared.lm.loading import TASKS
+from shared.observe import start_logging
 
-PRELOAD = ["services.trainer.increment", *(task.partition(":")[0] for task in TASKS.values())]
+PRELOAD = ["services.trainer.child", "services.trainer.increment", *(task.partition(":")[0] for task in TASKS.values())]
 
 
 class DivergedError(Exception):
@@ -42,6 +44,8 @@ class Job:
     output: Path
     threads: int
     device: str = "cpu"
+    checkpoint: Path | None = None
+    checkpoint_s: float = 60.0
 
 
 @dataclass
@@ -102,10 +106,15 @@ def _look_for(device: str) -> None:
 def start(forkserver: ForkServerContext, job: Job) -> Child:
     """Start a training."""
     ours, theirs = forkserver.Pipe(duplex=False)
-    process = forkserver.Process(target=run, args=(job, theirs), daemon=True)
+    process = forkserver.Process(target=_live, args=(job, theirs), daemon=True)
     process.start()
     theirs.close()
     return Child(process, ours)
+
+
+def _live(job: Job, reports: Connection) -> None:
+    start_logging("trainer")
+    run(job, reports)
 
 
 def run(job: Job, reports: Connection) -> None:
@@ -124,6 +133,7 @@ def _train(job: Job, reports: Connection) -> Outcome:
     import torch
     import transformers
 
+    from services.trainer.checkpoint import Checkpoint
     from services.trainer.increment import train
     from services.trainer.regroup import regrouped
     from shared.lm import bases, loading
@@ -137,30 +147,41 @@ def _train(job: Job, reports: Connection) -> Outcome:
     if not job.threads:
         torch.set_num_threads(neighbours.free_cores())
     watch.lap("load_s")
+
+    def spent() -> Costs:
+        seconds = time.perf_counter() - start
+        on_gpu = (0.0, 0.0) if task.device.startswith("cpu") else (seconds, torch.cuda.max_memory_allocated() / 1024**2)
+        now = until_now(seconds, *on_gpu)
+        return now.after(checkpoint.before) if checkpoint else now
+
+    libraries = {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__}
+    base_digest = bases.digest(job.snapshot.base)
+    checkpoint = None
+    if job.checkpoint:
+        mark = json.dumps([base_digest, libraries])
+        checkpoint = Checkpoint(job.checkpoint, job.checkpoint_s, mark, spent)
     with tempfile.TemporaryDirectory(dir=job.output.parent) as folder:
         parent = job.parent
         if parent and job.snapshot.regrouped:
             parent = regrouped(parent, dict(job.snapshot.regrouped), Path(folder) / parent.name)
-        trained = train(task, parent, job.snapshot, job.texts, report, job.output)
+        trained = train(task, parent, job.snapshot, job.texts, report, job.output, checkpoint)
     _must_be_finite(*trained.loss_curve)
     watch.lap("train_s")
-    gpu_s, gpu_mb = 0.0, 0.0
-    seconds = time.perf_counter() - start
-    if not task.device.startswith("cpu"):
-        gpu_s, gpu_mb = seconds, torch.cuda.max_memory_allocated() / 1024**2
+    watch.laps["train_s"] += trained.before_s
     return Outcome(
         labels=trained.labels,
         steps=len(trained.loss_curve),
+        resumed=trained.resumed,
         loss_curve=thin(trained.loss_curve),
         examples_per_s=trained.examples_per_s,
         dev_score=trained.dev_score,
         step_size=trained.step_size,
         step_sizes=trained.step_sizes,
         phases={**watch.laps, **trained.phases},
-        costs=until_now(seconds, gpu_s, gpu_mb),
+        costs=spent(),
         device=task.device,
-        base_digest=bases.digest(job.snapshot.base),
-        libraries={"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__},
+        base_digest=base_digest,
+        libraries=libraries,
     )
 
 

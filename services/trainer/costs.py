@@ -38,6 +38,21 @@ class Costs:
     peak_gpu_memory_mb: float
     energy_wh: float
 
+    @classmethod
+    def none(cls) -> Costs:
+        """Of nothing."""
+        return cls(0.0, 0.0, 0.0, 0.0, 0.0)
+
+    def after(self, before: Costs) -> Costs:
+        """These, and those of a process before: all seconds and energy, and the most memory of either."""
+        return Costs(
+            self.cpu_s + before.cpu_s,
+            self.gpu_s + before.gpu_s,
+            max(self.peak_memory_mb, before.peak_memory_mb),
+            max(self.peak_gpu_memory_mb, before.peak_gpu_memory_mb),
+            self.energy_wh + before.energy_wh,
+        )
+
 
 def until_now(seconds: float, gpu_s: float = 0.0, peak_gpu_memory_mb: float = 0.0) -> Costs:
     """The costs of this process, which has lived so long."""

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from services.trainer.checkpoint import Checkpoint
 from services.trainer.costs import Stopwatch
 from services.trainer.fitting import Meter, fit
 from services.trainer.reports import SEED, Progress, Tried
@@ -30,7 +31,10 @@ FIRST = {True: 15, False: 6}  # by whether there are labels: so often a model's 
 
 @dataclass(frozen=True)
 class Trained:
-    """How a candidate came about; `rows` counts each one as often as it was learned from."""
+    """How a candidate came about; `rows` counts each one as often as it was learned from.
+
+    `resumed` of the steps were taken by an earlier process, in `before_s` seconds, which the phases count too.
+    """
 
     labels: tuple[str, ...]
     loss_curve: tuple[float, ...]
@@ -40,6 +44,8 @@ class Trained:
     step_size: float | None
     step_sizes: tuple[Tried, ...]
     phases: Mapping[str, float]
+    resumed: int
+    before_s: float
 
 
 def train(
@@ -49,11 +55,13 @@ def train(
     texts: Mapping[str, str],
     report: Callable[[Progress], None],
     output: Path,
+    checkpoint: Checkpoint | None = None,
 ) -> Trained:
     """Train one increment and write the candidate's files into `output`.
 
     `parent` is the folder of the champion's files, None for a model's first version and for a refresh; `texts` holds
-    the input of every example that the snapshot names. The same arguments give the same files on one machine.
+    the input of every example that the snapshot names. The same arguments give the same files on one machine's CPU,
+    whether or not training goes on from a checkpoint.
     """
     torch.manual_seed(SEED)
     watch = Stopwatch()
@@ -63,7 +71,7 @@ def train(
         dev = dev_split(lessons, snapshot.config.dev_share, bool(learning.labels)) if parent else frozenset()
         rows = [row for row in range(len(learning.lengths)) if row not in dev]
         watch.lap("prepare_s")
-        trained = _increment(learning, rows, sorted(dev), snapshot, report, watch)
+        trained = _increment(learning, rows, sorted(dev), snapshot, report, watch, checkpoint)
         learning.save(output)
         watch.lap("save_s")
     return trained
@@ -130,20 +138,33 @@ def _increment(
     snapshot: Snapshot,
     report: Callable[[Progress], None],
     watch: Stopwatch,
+    checkpoint: Checkpoint | None,
 ) -> Trained:
     """Fit, and go as far as the dev rows say; the learning holds the result."""
     config = snapshot.config
     epochs = passes(config, len(rows), first=snapshot.goes_on_from is None, labelled=bool(learning.labels))
     meter = Meter(epochs * -(-len(rows) // config.batch_size), report)
     before = learning.state()
-    after = fit(learning, rows, dev, epochs, config.batch_size, meter)
+    after = fit(learning, rows, dev, epochs, config.batch_size, meter, checkpoint)
     watch.lap("fit_s")
+    watch.laps["fit_s"] += meter.before_s
     tried = _tried(learning, before, after, dev, config.step_sizes) if dev else ()
     best = min(tried, key=lambda one: one.loss, default=None)  # the longest on a tie
     learning.set_state(between(before, after, best.step_size) if best else after)
     watch.lap("choose_s")
     score, step_size = (best.score, best.step_size) if best else (None, None)
-    return Trained(learning.labels, tuple(meter.curve), meter.rows, meter.speed, score, step_size, tried, watch.laps)
+    return Trained(
+        labels=learning.labels,
+        loss_curve=tuple(meter.curve),
+        rows=meter.rows,
+        examples_per_s=meter.speed,
+        dev_score=score,
+        step_size=step_size,
+        step_sizes=tried,
+        phases=watch.laps,
+        resumed=meter.resumed,
+        before_s=meter.before_s,
+    )
 
 
 def _tried(

@@ -32,10 +32,11 @@ class Tried:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What training came to; the files are in the job's output folder."""
+    """What training came to; the files are in the job's output folder. `resumed`: see `increment.Trained`."""
 
     labels: tuple[str, ...]
     steps: int
+    resumed: int
     loss_curve: tuple[float, ...]
     examples_per_s: float
     dev_score: float | None

@@ -23,6 +23,9 @@ class TrainerSettings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="What to train on; auto: a GPU where CUDA finds one, else the CPU."
     )
+    checkpoint_s: float = Field(
+        default=60.0, gt=0, description="Seconds of training until it is first, and then next, written how far it is."
+    )
     threads: int = Field(
         default=0, ge=0, description="Cores to train on; 0: those that are free when a training starts."
     )

@@ -23,6 +23,7 @@ from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 
 from schemas.events import CandidateTrained, TrainingRequested
 from services.trainer import candidate
+from services.trainer.checkpoints import Checkpoints
 from services.trainer.child import Child, Job, start
 from services.trainer.desk import Desk, NotYetError
 from services.trainer.origins import Origins
@@ -67,6 +68,7 @@ class Worker:
     desk: Desk
     artifacts: ArtifactStore
     forkserver: ForkServerContext
+    checkpoints: Checkpoints
     work_dir: Path
     threads: int
     device: str
@@ -80,6 +82,7 @@ class Worker:
         while not self.stopping.is_set():
             self.pulse.touch()
             self.pulse.ready = bool(self.consumer.assignment())
+            self.checkpoints.expire(self.desk.erasures)
             for part, records in self.consumer.poll(timeout_ms=POLL_MS, max_records=1).items():
                 for record in records:
                     self._take(part, record)
@@ -97,6 +100,7 @@ class Worker:
             return
         finally:
             self.consumer.resume(*self.consumer.paused())
+        self.checkpoints.clear()
         if part in self.consumer.assignment():
             self.consumer.commit({part: OffsetAndMetadata(record.offset + 1, "", -1)})
 
@@ -189,7 +193,8 @@ class Worker:
             parent, _ = self._patiently(part, lambda: self.artifacts.get(folder, snapshot.parent_manifest))
         output = self.work_dir / snapshot.version
         output.mkdir(parents=True)
-        child = start(self.forkserver, Job(snapshot, texts, parent, output, self.threads, self.device))
+        checkpoint = self.checkpoints.place(snapshot, origins, erasures), self.checkpoints.every_s
+        child = start(self.forkserver, Job(snapshot, texts, parent, output, self.threads, self.device, *checkpoint))
         try:
             result = self._watch(child, request, part)
             if isinstance(result, Failure):

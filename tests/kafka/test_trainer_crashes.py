@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from schemas.events import CandidateTrained
+from services.trainer.candidate import folder_of
 from services.trainer.snapshot import frozen
 from shared.kafka import Bus
 from tests.kafka.stage import Stage, asked, card, staged, until
@@ -19,6 +20,7 @@ from tests.kafka.trainers import (
     POLICIES,
     ask,
     caught,
+    checkpoints,
     gone,
     reasons,
     snapshots,
@@ -92,8 +94,9 @@ def test_a_killed_trainer_leaves_no_orphan_and_makes_the_version_once(stage: Sta
     slow = QUICK.model_copy(update={"seed_epochs": 150})
     added = card(stage, ROWS, ANCHORS)
     ask(stage, added)
-    with trainer_process(stage, slow) as victim:
-        until(lambda: told(stage, added.request_id)[-1:] == ["running"])
+    often = {"LEARNBACK_TRAINER_CHECKPOINT_S": "0.3"}
+    with trainer_process(stage, slow, **often) as victim:
+        until(lambda: told(stage, added.request_id)[-1:] == ["running"] and checkpoints(stage))
         family = psutil.Process(victim.pid).children(recursive=True)
         victim.kill()
     assert len(family) >= 2
@@ -102,12 +105,15 @@ def test_a_killed_trainer_leaves_no_orphan_and_makes_the_version_once(stage: Sta
     assert begun is not None
     assert stage.of(CandidateTrained) == []
     assert [path.name for path in unfinished(stage).iterdir()] == [begun.version]
-    with trainer_process(stage, slow) as successor:
+    with trainer_process(stage, slow, **often) as successor:
         until(lambda: told(stage, added.request_id)[-1:] == ["finished"])
         successor.send_signal(signal.SIGTERM)
         assert successor.wait(30) == 0
-    assert [event.version for event in stage.of(CandidateTrained)] == [begun.version]
-    assert list(unfinished(stage).iterdir()) == []
+    [made] = stage.of(CandidateTrained)
+    assert made.version == begun.version
+    _, manifest = stage.artifacts.get(folder_of(made.version), made.manifest_sha256)
+    assert 0 < manifest["resumed"] < manifest["steps"] == 300
+    assert list(unfinished(stage).iterdir()) == checkpoints(stage) == []
 
 
 def test_a_request_that_kills_the_trainer_three_times_is_put_aside(

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 
 from schemas.events import CandidateTrained, Event, TrainingProgressed, TrainingRequested
+from services.trainer.checkpoints import Checkpoints
 from services.trainer.child import context
 from services.trainer.desk import Desk
 from services.trainer.worker import Worker
@@ -32,12 +33,14 @@ def trainer(stage: Stage, **options: int) -> Iterator[Worker]:
     consumer = stage.bus.consumer("trainer", (TRAINING_REQUESTS,), None, max_poll_records=1, **options)
     with stage.bus.publisher() as publisher:
         desk = Desk(stage.database.engine, stage.policies, lambda: read_states(stage.bus), snapshots(stage))
+        kept = Checkpoints(stage.folder / "trainer/checkpoints", 60.0)
         one = Worker(
             consumer,
             publisher,
             desk,
             stage.artifacts,
             context(),
+            kept,
             unfinished(stage),
             1,
             "cpu",
@@ -56,11 +59,11 @@ def trainer(stage: Stage, **options: int) -> Iterator[Worker]:
 
 
 @contextmanager
-def trainer_process(stage: Stage, training: Training) -> Iterator[subprocess.Popen[bytes]]:
+def trainer_process(stage: Stage, training: Training, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """A trainer as its users run it."""
     rules = "\n".join(f"{name} = {value}" for name, value in training if name != "step_sizes")
     (stage.folder / "learnback.toml").write_text(f"[defaults.training]\n{rules}\n")
-    with process(stage, "trainer", LEARNBACK_TRAINER_WORK_DIR=f"{stage.folder}/trainer") as running:
+    with process(stage, "trainer", LEARNBACK_TRAINER_WORK_DIR=f"{stage.folder}/trainer", **environment) as running:
         yield running
 
 
@@ -72,6 +75,11 @@ def snapshots(stage: Stage) -> Path:
 def unfinished(stage: Stage) -> Path:
     """Where the child leaves files until they are stored."""
     return stage.folder / "trainer/unfinished"
+
+
+def checkpoints(stage: Stage) -> list[Path]:
+    """What it would go on from."""
+    return [*(stage.folder / "trainer/checkpoints").glob("*.pt")]
 
 
 def warm_up() -> None:

@@ -199,7 +199,7 @@ def test_a_trainer_keeps_what_it_trained_until_the_store_is_back_and_polls_meanw
     s3_server: S3, store: ArtifactStore, files: Path, tmp_path: Path
 ) -> None:
     idle, stopping, unused = Idle(TopicPartition("requests", 0)), threading.Event(), cast(Any, None)
-    trainer = Worker(cast(Any, idle), unused, unused, store, unused, tmp_path, 1, Pulse(), stopping)
+    trainer = Worker(cast(Any, idle), unused, unused, store, unused, unused, tmp_path, 1, "cpu", Pulse(), stopping)
     s3_server.stop()
     back = threading.Timer(1.5, s3_server.start)
     back.start()

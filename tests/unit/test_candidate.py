@@ -13,7 +13,7 @@ from tests.unit.recorder_story import at
 from tests.unit.test_snapshot import LESSON, PAIR, SNAPSHOT, THUMB, ask
 
 OUTCOME = Outcome(
-    (), 1, (0.5,), 1.0, None, None, (), {"train_s": 1.0}, Costs(1.0, 0.0, 1.0, 0.0, 1.0), "cpu", "0" * 64, {}
+    (), 1, 0, (0.5,), 1.0, None, None, (), {"train_s": 1.0}, Costs(1.0, 0.0, 1.0, 0.0, 1.0), "cpu", "0" * 64, {}
 )
 
 
