@@ -35,6 +35,7 @@ class Plan:
     few: Size
     draws: int
     iterations: int
+    grown: Size
     history: int
     turns: int
     requests: int
@@ -51,22 +52,24 @@ WHOLE = Plan(
     few=Size(rows=10),
     draws=3,
     iterations=20,
+    grown=Size(rows=12),
     history=200_000,
     turns=5,
     requests=20,
     noise=Size(labels=50, rows=20),
 )
 QUICK = Plan(
-    Size(labels=15, rows=20, tests=10, increments=5),
+    Size(labels=10, rows=12, tests=10, increments=3),
     seeds=1,
-    few=Size(labels=15, rows=10, tests=10),
+    few=Size(labels=10, rows=8, tests=10),
     draws=1,
-    iterations=2,
-    history=20_000,
+    iterations=1,
+    grown=Size(labels=10, rows=12),
+    history=10_000,
     turns=1,
     requests=2,
-    noise=Size(labels=15, rows=12, tests=10),
-    config=Training(min_replay=40),
+    noise=Size(labels=10, rows=8, tests=10),
+    config=Training(min_replay=24),
     whole=False,
 )
 
@@ -113,7 +116,13 @@ def _learned(session: Session, plan: Plan) -> list[Figure]:
     begun = _others(session, plan, pythons)
     draws = [_draw(session, plan, seed, pythons) for seed in range(plan.draws)]
     grown = session.begin(
-        f"{plan.history:,} examples", growth.growth, plan.data, growth.SHORT, plan.history, plan.turns
+        f"{plan.history:,} examples",
+        growth.growth,
+        plan.data,
+        plan.grown,
+        plan.config,
+        plan.history,
+        plan.turns,
     )
     spoiled = [
         session.begin(f"noise, seed {seed}", noise.noise, plan.data, seed, plan.noise, plan.config)
@@ -128,7 +137,7 @@ def _learned(session: Session, plan: Plan) -> list[Figure]:
         of_speed(few[0][OURS], peers),
         *of_few(few, plan.few.rows or 0, plan.whole),
         *noise.figures([one.result() for one in spoiled]),
-        *growth.figures(grown.result(), growth.SHORT, plan.history),
+        *growth.figures(grown.result(), plan.history),
     ]
 
 

@@ -26,9 +26,8 @@ from shared.lm.classification import Classification
 from shared.policy import Training
 from shared.tables import FeedbackRow
 
-SHORT, LONG = 2_000, 200_000  # examples
+SHORT = 2_000  # examples
 NEW = 100
-FIRST = Size(rows=12)
 BATCH = 10_000
 
 
@@ -47,23 +46,23 @@ class Increment(NamedTuple):
 Turns = Sequence[tuple[Increment, Increment]]
 
 
-def growth(data: Path, short: int, long: int, turns: int) -> Turns:
-    """An increment with a short history and one with a long one, by turns."""
-    given = shots(0, FIRST, data)
+def growth(data: Path, size: Size, config: Training, long: int, turns: int) -> Turns:
+    """An increment after `SHORT` examples and one after `long`, by turns, of a model that began with so much."""
+    given = shots(0, size, data)
     task = Classification(BASE)
     with tempfile.TemporaryDirectory(prefix="learnback-bench-") as name:
-        lines = [_line(Path(name) / str(length), task, given, length) for length in (short, long)]
+        lines = [_line(Path(name) / str(length), task, given, config, length) for length in (SHORT, long)]
         return [(_increment(lines[0]), _increment(lines[1])) for _ in range(turns)]
 
 
-def figures(found: Turns, short: int, long: int) -> list[Figure]:
+def figures(found: Turns, long: int) -> list[Figure]:
     """The table's lines."""
     ratios = [after.seconds / before.seconds for before, after in found]
     return [
-        _told(f"an increment after {short:,} examples: CPU time", [before.seconds for before, _ in found]),
+        _told(f"an increment after {SHORT:,} examples: CPU time", [before.seconds for before, _ in found]),
         _told(f"… after {long:,}", [after.seconds for _, after in found]),
         Figure("… of that after the fewer", median(ratios), "×", at_most(1.15), (min(ratios), max(ratios))),
-        _told(f"… of which to choose, after {short:,}", [before.choice_s for before, _ in found]),
+        _told(f"… of which to choose, after {SHORT:,}", [before.choice_s for before, _ in found]),
         _told(f"… to choose, after {long:,}", [after.choice_s for _, after in found]),
     ]
 
@@ -72,9 +71,9 @@ def _told(name: str, seconds: Sequence[float]) -> Figure:
     return Figure(name, median(seconds), "s", None, (min(seconds), max(seconds)))
 
 
-def _line(folder: Path, task: Classification, given: Course, length: int) -> Line:
+def _line(folder: Path, task: Classification, given: Course, config: Training, length: int) -> Line:
     """A champion that has learned so many examples, and new ones for it."""
-    line = Line(folder, task, Training(seed_epochs=1))  # what it knows does not matter here
+    line = Line(folder, task, config.model_copy(update={"seed_epochs": 1}))  # what it knows does not matter here
     rows = given.everything
     line.give(rows[NEW:])
     line.learn()
