@@ -71,13 +71,13 @@ WHOLE = Plan(
     survey=Survey(lessons=500, asked=2000, pairs=1000, tests=700, first=CONFIG, then=THEN),
 )
 QUICK = Plan(
-    corrections=30,
-    increments=3,
-    tests=8,
+    corrections=20,
+    increments=2,
+    tests=6,
     plain=20,
     seeds=1,
     config=FEW,
-    survey=Survey(lessons=12, asked=8, pairs=8, tests=8, first=FEW, then=FEW.model_copy(update={"max_epochs": 1})),
+    survey=Survey(lessons=10, asked=6, pairs=6, tests=6, first=FEW, then=FEW.model_copy(update={"max_epochs": 1})),
     intents=("SearchCreativeWork", "GetWeather"),
     bars=False,
 )
