@@ -59,16 +59,16 @@ WHOLE = Plan(
     noise=Size(labels=50, rows=20),
 )
 QUICK = Plan(
-    Size(labels=10, rows=12, tests=10, increments=3),
+    Size(labels=8, rows=10, tests=10, increments=3),
     seeds=1,
-    few=Size(labels=10, rows=8, tests=10),
+    few=Size(labels=8, rows=8, tests=10),
     draws=1,
     iterations=1,
     grown=Size(labels=10, rows=12),
     history=10_000,
     turns=1,
     requests=2,
-    noise=Size(labels=10, rows=8, tests=10),
+    noise=Size(labels=8, rows=8, tests=10),
     config=Training(min_replay=24),
     whole=False,
 )
