@@ -87,7 +87,8 @@ class Training(Section):
     max_epochs: int = Field(
         default=4,
         ge=1,
-        description="Passes over up to 1,000 new and replayed examples; n times as many take √n times fewer.",
+        description="Passes over up to 1,000 new and replayed examples; n times as many take √n times fewer,"
+        " n times of a classifier.",
     )
     seed_epochs: int | None = Field(
         default=None,
@@ -106,6 +107,11 @@ class Training(Section):
     keep: float = Field(default=0.1, ge=0, description="Weight of saying what the champion says, on replayed examples.")
     max_new: int = Field(default=2000, ge=1, description="New examples of one increment; the rest waits.")
     min_replay: int = Field(default=256, ge=0, description="Replayed examples, even when little is new.")
+    review: int = Field(
+        default=3,
+        ge=1,
+        description="A classifier's head is fitted, in the end, to so many times the replayed examples.",
+    )
     refresh_every: int = Field(
         default=20,
         ge=0,

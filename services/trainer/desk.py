@@ -15,7 +15,7 @@ from services.trainer.hearing import inputs_of, judged
 from services.trainer.origins import Origins, origins_of
 from services.trainer.preferences import corrected, opinions
 from services.trainer.selection import Row, lessons, lessons_of, new_rows, replay_rows, texts_of
-from services.trainer.snapshot import Snapshot, freeze, frozen
+from services.trainer.snapshot import Snapshot, freeze, frozen, replay_size
 from services.trainer.start import NothingToLearnError, Start, replay_seed, start_of
 from shared.crash import crash_point
 from shared.lm.loading import TASKS
@@ -169,10 +169,11 @@ class Desk:
 
 
 def _replayed(session: Session, request: TrainingRequested, start: Start, new: int, rules: Training) -> list[Row]:
-    """What is learned again: as much as is new; for a refresh all that the line has learned, up to a limit."""
+    """What is learned again: as much as is new, and more to fit the head to; for a refresh all, up to a limit."""
     if start.version is None:
         return []
-    count = max(0, rules.refresh_rows - new) if start.refresh else max(rules.min_replay, new)
+    count = replay_size(rules, new) * (rules.review if start.labels else 1)
+    count = max(0, rules.refresh_rows - new) if start.refresh else count
     return replay_rows(session, request.model, start.labels, count, replay_seed(request), start.unlearned)
 
 

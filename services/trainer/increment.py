@@ -19,7 +19,7 @@ from services.trainer.checkpoint import Checkpoint
 from services.trainer.costs import Stopwatch
 from services.trainer.fitting import Meter, fit
 from services.trainer.reports import SEED, Progress, Tried
-from services.trainer.snapshot import Lesson, Snapshot
+from services.trainer.snapshot import Lesson, Snapshot, replay_size
 from shared.lm.adapters import Weights
 from shared.lm.task import Example, Judged, Learning, Opinion, Preferred, Task
 from shared.policy import Training
@@ -68,10 +68,11 @@ def train(
     lessons = (*snapshot.new, *snapshot.replay)
     examples, opinions = _examples(snapshot, texts), _opinions(snapshot, texts)
     with task.learning(parent, examples, snapshot.config, opinions) as learning:
+        reviewed = {row for row, one in enumerate(examples) if one.reviewed}
         dev = dev_split(lessons, snapshot.config.dev_share, bool(learning.labels)) if parent else frozenset()
-        rows = [row for row in range(len(learning.lengths)) if row not in dev]
+        rows = [row for row in range(len(learning.lengths)) if row not in dev | reviewed]
         watch.lap("prepare_s")
-        trained = _increment(learning, rows, sorted(dev), snapshot, report, watch, checkpoint)
+        trained = _increment(learning, rows, sorted(dev - reviewed), snapshot, report, watch, checkpoint)
         learning.save(output)
         watch.lap("save_s")
     return trained
@@ -91,10 +92,12 @@ def dev_split(lessons: Sequence[Lesson], share: float, labelled: bool = True) ->
 def passes(config: Training, rows: int, first: bool, labelled: bool = True) -> int:
     """How often so many rows are passed over: less often the more there are, so that steps grow as their root.
 
-    Few rows need many passes to take enough steps at all; of many, fewer passes teach as much (docs/log.md).
+    Few rows need many passes to take enough steps at all; of many, fewer passes teach as much (docs/log.md). A
+    classifier's increment takes no more steps but a pass: its head is fitted in the end.
     """
+    share = OFTEN / max(OFTEN, rows)
     most = (config.seed_epochs or FIRST[labelled]) if first else config.max_epochs
-    return max(1, round(most * sqrt(OFTEN / max(OFTEN, rows))))
+    return max(1, round(most * (share if labelled and not first else sqrt(share))))
 
 
 def between(before: Weights, after: Weights, step_size: float) -> Weights:
@@ -105,6 +108,7 @@ def between(before: Weights, after: Weights, step_size: float) -> Weights:
 def _examples(snapshot: Snapshot, texts: Mapping[str, str]) -> list[Example]:
     """What the task learns from, with weights of mean 1."""
     mean = _mean_weight(snapshot)
+    passed = _passed_over(snapshot)
     return [
         Example(
             texts[lesson.id],
@@ -112,10 +116,18 @@ def _examples(snapshot: Snapshot, texts: Mapping[str, str]) -> list[Example]:
             lesson.weight / mean,
             lesson.rejected,
             index >= len(snapshot.new),
+            index not in passed,
             lesson.voice,
         )
         for index, lesson in enumerate((*snapshot.new, *snapshot.replay))
     ]
+
+
+def _passed_over(snapshot: Snapshot) -> frozenset[int]:
+    """All rows that are new, and as many of the replayed ones, which come label by label, as passes are made over."""
+    new, replayed = len(snapshot.new), len(snapshot.replay)
+    count = replayed if snapshot.refresh else min(replayed, replay_size(snapshot.config, new))
+    return frozenset((*range(new), *(new + one * replayed // count for one in range(count))))
 
 
 def _opinions(snapshot: Snapshot, texts: Mapping[str, str]) -> list[Opinion]:
@@ -152,6 +164,9 @@ def _increment(
     best = min(tried, key=lambda one: one.loss, default=None)  # the longest on a tie
     learning.set_state(between(before, after, best.step_size) if best else after)
     watch.lap("choose_s")
+    if snapshot.goes_on_from is not None:
+        learning.settle()
+        watch.lap("settle_s")
     score, step_size = (best.score, best.step_size) if best else (None, None)
     return Trained(
         labels=learning.labels,

@@ -166,6 +166,11 @@ class Choice(Frozen):
         return snapshot if snapshot.version == self.version else None
 
 
+def replay_size(config: Training, new: int) -> int:
+    """How many learned examples are passed over again beside so many new ones."""
+    return max(config.min_replay, new)
+
+
 def freeze(snapshot: Snapshot, folder: Path) -> None:
     """Write a snapshot so that a crash finds all of it or nothing."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,9 @@ beside ten replayed ones of an old one. So that this teaches nothing of how ofte
 logit raised by the log of how many rows the label has there, and its answers do without (balanced softmax: Ren et al.
 2020, arXiv:2007.10740). A label with fewer rows than replay gives each counts as one with as many: raised against the
 labels that are known well, it would take of what they know (docs/log.md).
+
+After the passes the head alone is fitted at once to all rows the increment was given, and to more replayed ones than
+passes were made over: one forward of a row costs a third of a pass over it, and the head is what forgets first.
 """
 
 from __future__ import annotations
@@ -135,18 +138,19 @@ class ClassifierLearning:
         number = {label: index for index, label in enumerate(head.labels)}
         self._targets = torch.tensor([number[one.target] for one in examples], device=encoder.on)
         self._weights = torch.tensor([one.weight for one in examples], device=encoder.on)
-        replayed = torch.tensor([one.replayed for one in examples], dtype=torch.bool, device=encoder.on)
-        new = (~replayed).nonzero().flatten().tolist()
+        self._replayed = torch.tensor([one.replayed for one in examples], dtype=torch.bool, device=encoder.on)
+        new = (~self._replayed).nonzero().flatten().tolist()
         gists = encoder.gists(self._inputs, CANDIDATE)
         self._weights[doubted(gists, self._targets, [one.voice for one in examples], new)] = 0.0
-        self._raised = self._raise(replayed) if known else self._weights.new_zeros(len(self.labels))
+        passed = torch.tensor([not one.reviewed for one in examples], dtype=torch.bool, device=encoder.on)
+        self._raised = self._count(passed).log() if known else self._weights.new_zeros(len(self.labels))
 
-    def _raise(self, replayed: Tensor) -> Tensor:
-        """What is added to each label's logit in training: the log of its rows, at least of what replay gives one."""
-        count = self._weights.new_zeros(len(self.labels)).index_add(0, self._targets, self._weights)
+    def _count(self, rows: Tensor) -> Tensor:
+        """How many of some rows each label has, by their weights; at least what replay gives a label."""
+        count = self._weights.new_zeros(len(self.labels)).index_add(0, self._targets[rows], self._weights[rows])
+        replayed = self._replayed & rows
         labels = set(self._targets[replayed].tolist())
-        usual = float(self._weights[replayed].sum()) / max(1, len(labels))
-        return count.clamp(min=max(1.0, usual)).log()
+        return count.clamp(min=max(1.0, float(self._weights[replayed].sum()) / max(1, len(labels))))
 
     @property
     def lengths(self) -> list[int]:
@@ -180,6 +184,16 @@ class ClassifierLearning:
             right = (logits.argmax(-1) == targets).float()
             return (losses * share).sum().item(), min(1.0, (right * share).sum().item())
 
+    def settle(self) -> None:
+        """Fit the head to all examples as the adapter sees them now, the labels in equal shares.
+
+        A label with fewer rows than replay gives each has a smaller share, as in training.
+        """
+        every = torch.ones_like(self._replayed)
+        shares = self._weights / self._count(every)[self._targets]
+        vectors = self._encoder.embed(self._inputs, CANDIDATE)
+        self._set_head(self._head.fitted(vectors, self._targets, shares * len(shares) / shares.sum()))
+
     def state(self) -> Weights:
         """The adapter's tensors by peft's names, and the head's."""
         head = {HEAD_WEIGHT: self._weight.detach().clone(), HEAD_BIAS: self._bias.detach().clone()}
@@ -189,14 +203,17 @@ class ClassifierLearning:
         """Put such tensors back."""
         adapter = {name: value for name, value in state.items() if name not in {HEAD_WEIGHT, HEAD_BIAS}}
         self._encoder.set_weights(CANDIDATE, adapter)
-        with torch.no_grad():
-            self._weight.copy_(state[HEAD_WEIGHT])
-            self._bias.copy_(state[HEAD_BIAS])
+        self._set_head(Head(self.labels, state[HEAD_WEIGHT], state[HEAD_BIAS]))
 
     def save(self, folder: Path) -> None:
         """Write adapter and head."""
         self._encoder.save(CANDIDATE, self._encoder.weights(CANDIDATE), folder)
         self._head.save(folder)
+
+    def _set_head(self, head: Head) -> None:
+        with torch.no_grad():
+            self._weight.copy_(head.weight)
+            self._bias.copy_(head.bias)
 
     @property
     def _head(self) -> Head:

@@ -180,6 +180,9 @@ class GenerationLearning:
         means = log_probs / log_probs.new_tensor([*map(len, completions)])
         return -(means * share).sum().item(), min(1.0, (share.new_tensor(right) * share).sum().item())
 
+    def settle(self) -> None:
+        """Nothing: an adapter alone learns, and it learns in passes."""
+
     def state(self) -> Weights:
         """The adapter's tensors by peft's names."""
         return self._causal.weights(CANDIDATE)

@@ -20,6 +20,8 @@ from shared.lm.lora import finite
 
 LABELS: TypeAdapter[tuple[str, ...]] = TypeAdapter(Annotated[tuple[Label, ...], Field(min_length=1)])
 SCALE = 20.0  # length of a fresh row on unit vectors: cosine 1 vs .7 becomes six logits apart (docs/log.md)
+STAY = 0.1  # what a fitted head pays, in rows of loss, for the square of each step away from where it was (docs/log.md)
+STEPS = 30  # of L-BFGS at most; it has come near enough by then
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,25 @@ class Head:
     def to(self, device: torch.device) -> Head:
         """The same head on a device."""
         return Head(self.labels, self.weight.to(device), self.bias.to(device))
+
+    def fitted(self, vectors: Tensor, targets: Tensor, weights: Tensor) -> Head:
+        """The head near this one that tells rows apart best: vectors [n, width], targets and weights [n].
+
+        Logistic regression whose prior is the head as it was: Σ w · cross entropy + `STAY` / 2 · |θ − θ before|².
+        """
+        weight, bias = self.weight.clone().requires_grad_(), self.bias.clone().requires_grad_()
+        solver = torch.optim.LBFGS([weight, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            solver.zero_grad()
+            losses = functional.cross_entropy(vectors @ weight.T + bias, targets, reduction="none")
+            moved = (weight - self.weight).square().sum() + (bias - self.bias).square().sum()
+            total = (losses * weights).sum() + STAY / 2 * moved
+            total.backward()  # type: ignore[no-untyped-call]
+            return total
+
+        solver.step(loss)  # type: ignore[no-untyped-call]
+        return Head(self.labels, weight.detach(), bias.detach())
 
     def save(self, folder: Path) -> None:
         """Write `head.safetensors` and `labels.json`."""

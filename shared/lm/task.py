@@ -53,6 +53,7 @@ class Example:
     weight: float = 1.0
     rejected: str | None = None  # the output that was corrected, where there was one
     replayed: bool = False  # the champion has learned it before
+    reviewed: bool = False  # no pass is made over it: a classifier's head is fitted to it in the end
     voice: int | None = None  # the user who gave it, by a number of this increment's; None is nobody by name
 
 
@@ -101,6 +102,9 @@ class Learning(Protocol):
 
     def evaluate(self, rows: Sequence[int]) -> tuple[float, float]:
         """Of examples: weighted loss, and weighted share that is right."""
+
+    def settle(self) -> None:
+        """After an increment's passes: fit at once, to all examples, what needs no pass."""
 
     def state(self) -> Weights:
         """A copy of all that learns."""
