@@ -14,7 +14,7 @@ SECONDS = 30
 
 
 def open_page(name: str) -> AppTest:
-    return AppTest.from_file(BOARD / "pages" / f"{name}.py", default_timeout=SECONDS).run()
+    return AppTest.from_file(BOARD / "views" / f"{name}.py", default_timeout=SECONDS).run()
 
 
 def words(app: AppTest) -> str:

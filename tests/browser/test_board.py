@@ -186,6 +186,13 @@ def take(tab: Page, path: Path) -> None:
     tab.set_viewport_size({"width": 1440, "height": 900})
 
 
+def test_a_page_that_is_opened_before_any_other_has_the_navigation(tab: Page, tmp_path: Path) -> None:
+    with serving(tmp_path, a_life) as address:
+        look("health", PAGES["health"], address, tab)
+        expect(tab.get_by_role("link", name="Golden anchor")).to_be_visible()
+        expect(tab.get_by_test_id("stSidebarNavLink")).to_have_count(len(PAGES))
+
+
 def test_a_port_in_use_is_one_clear_sentence(board: str) -> None:
     port = board.rsplit(":", 1)[-1]
     done = subprocess.run(

@@ -58,7 +58,7 @@ def test_the_board_opens_on_the_overview_and_keeps_the_chosen_model(engine: Engi
     assert app.title[0].value == "help-desk"
     app.selectbox[0].set_value("search").run()
     assert app.title[0].value == "search"
-    app.switch_page("pages/models.py").run()
+    app.switch_page("views/models.py").run()
     assert (app.title[0].value, app.selectbox[0].value) == ("Models", "search")
 
 
