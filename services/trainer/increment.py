@@ -34,6 +34,7 @@ class Trained:
     """How a candidate came about; `rows` counts each one as often as it was learned from.
 
     `resumed` of the steps were taken by an earlier process, in `before_s` seconds, which the phases count too.
+    `dev_score` is that of the step chosen, before the head is fitted at once, to which the dev rows are given too.
     """
 
     labels: tuple[str, ...]
