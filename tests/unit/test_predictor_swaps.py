@@ -153,6 +153,7 @@ async def refuses(running: Running, house: House, state: ModelStateChanged) -> N
         return REGISTRY.get_sample_value("learnback_swap_failed_total", {"model": MODEL}) or 0
 
     before = count()
+    SWAP_REFUSED.clear()  # other tests' predictors ended with what they had refused
     with capture_logs() as logs:
         running.news.tell(state)
         await running.until(lambda: count() > before)
