@@ -9,6 +9,7 @@ import unicodedata
 _SPACES = re.compile(r"\s+")
 _WORDS = re.compile(r"\w+")
 CLASS = 16  # hex digits of an example's id that its near-duplicates share
+AFTER_HEX = "g"  # the character after the last hex digit: ids that begin alike end before it
 
 
 def normalise(text: str) -> str:

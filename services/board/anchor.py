@@ -15,10 +15,9 @@ from shared.anchor import version_of
 from shared.errors import BadInputError
 from shared.label_schema import EVERY_LABEL, LabelSchema
 from shared.tables import Example, Lesson, ModelRow, Review
-from shared.text import class_of, example_id, normalise
+from shared.text import AFTER_HEX, class_of, example_id, normalise
 
 MOST = 200  # edits that the page lists
-AFTER_HEX = "g"
 SHOWN = 8  # hex digits of a version's id that tell a few hundred of them apart
 
 

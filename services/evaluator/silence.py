@@ -12,9 +12,7 @@ from sqlmodel import Session, col, select
 from services.evaluator.rows import Row
 from shared.label_schema import EVERY_LABEL, schemas
 from shared.tables import Example, FeedbackRow, Prediction, Review
-from shared.text import CLASS
-
-AFTER_HEX = "g"  # the character after the last hex digit
+from shared.text import AFTER_HEX, CLASS
 
 
 def asked(session: Session, model: str, window: int, begin: datetime) -> list[Row]:

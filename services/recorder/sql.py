@@ -23,7 +23,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel, col
 
-AFTER_HEX = "g"  # the character after the last hex digit
+from shared.text import AFTER_HEX
+
 CHUNK = 10_000  # names in one list: below SQLite's 32,766 variables, and one round trip for a whole batch
 LOCK = 0x1EA2B  # any number of our own, for Postgres' advisory lock
 
