@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import streamlit as st
@@ -86,6 +87,12 @@ def badge(outcome: str) -> None:
 def table_height(rows: int) -> int:
     """Pixels that show so many rows of a table and its head, without a scroll bar."""
     return (rows + 1) * 35 + 3
+
+
+def table(columns: Mapping[str, list[Any]], most: int | None = None) -> None:
+    """Columns to be read and copied; all rows are seen at once, or `most` of them."""
+    rows = len(next(iter(columns.values())))
+    st.dataframe(columns, hide_index=True, height=table_height(min(rows, most) if most else rows))
 
 
 def fact(name: str, value: str) -> None:

@@ -160,7 +160,7 @@ def history() -> None:
     if not made:
         frame.empty("Nobody has edited the anchor: it is as it came with the model.")
         return
-    st.dataframe(
+    frame.table(
         {
             "When": [frame.clock(one.at) for one in made],
             "Reviewer": [one.reviewer for one in made],
@@ -170,8 +170,7 @@ def history() -> None:
             "State": [one.state for one in made],
             "Reason": [one.note for one in made],
         },
-        hide_index=True,
-        height=frame.table_height(min(12, len(made))),
+        most=12,
     )
 
 

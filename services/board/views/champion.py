@@ -110,7 +110,7 @@ def history() -> None:
     if not taken:
         frame.empty("Nobody has decided on a version yet.")
         return
-    st.dataframe(
+    frame.table(
         {
             "When": [frame.clock(one.at) for one in taken],
             "Reviewer": [one.reviewer for one in taken],
@@ -120,8 +120,7 @@ def history() -> None:
             "Became": [one.outcome for one in taken],
             "Answer": [one.answer for one in taken],
         },
-        hide_index=True,
-        height=frame.table_height(min(12, len(taken))),
+        most=12,
     )
 
 

@@ -68,7 +68,7 @@ def refusals(predictor: gauges.Shown | None) -> None:
     if not found:
         return
     st.error(REFUSED, icon=":material/gpp_bad:")
-    _table(
+    frame.table(
         {
             "Since": [frame.clock(one.at) for one in found],
             "Model": [one.model for one in found],
@@ -134,14 +134,14 @@ def aside(now: datetime) -> None:
         st.subheader("Waits for its prediction")
         waiting = reading.ask(health.orphans, now)
         if any(count for _, count in waiting):
-            _table({"Age": [name for name, _ in waiting], "Feedback": [count for _, count in waiting]})
+            frame.table({"Age": [name for name, _ in waiting], "Feedback": [count for _, count in waiting]})
         else:
             frame.empty("All feedback has met its prediction.")
     with middle.container(border=True, height="stretch"):
         st.subheader("Dead letters")
         dead = reading.ask(health.letters)
         if dead:
-            _table(
+            frame.table(
                 {
                     "Reason": [words.rule(one.reason) for one in dead],
                     "By": [one.service for one in dead],
@@ -155,7 +155,7 @@ def aside(now: datetime) -> None:
         st.subheader("Quarantined")
         held = reading.ask(health.quarantined)
         if held:
-            _table(
+            frame.table(
                 {
                     "Model": [model for model, _, _ in held],
                     "Rule": [words.rule(reason) for _, reason, _ in held],
@@ -164,10 +164,6 @@ def aside(now: datetime) -> None:
             )
         else:
             frame.empty("No example is kept out of training.")
-
-
-def _table(columns: dict[str, list[str] | list[int]]) -> None:
-    st.dataframe(columns, hide_index=True, height=frame.table_height(len(next(iter(columns.values())))))
 
 
 def topics(recorder: gauges.Shown | None) -> None:

@@ -37,15 +37,14 @@ def show() -> None:
 def table(known: tuple[LabelFacts, ...]) -> None:
     """Every label."""
     st.caption("A decision changes examples at once, and answers with the next version that is promoted.")
-    st.dataframe(
+    frame.table(
         {
             "Label": [one.name for one in known],
             "State": [one.state for one in known],
             "Lessons": [one.lessons for one in known],
             "Evidence": [one.evidence for one in known],
         },
-        hide_index=True,
-        height=frame.table_height(min(12, len(known))),
+        most=12,
     )
 
 
