@@ -107,7 +107,7 @@ class Training(Section):
     keep: float = Field(default=0.1, ge=0, description="Weight of saying what the champion says, on replayed examples.")
     max_new: int = Field(default=2000, ge=1, description="New examples of one increment; the rest waits.")
     min_replay: int = Field(default=256, ge=0, description="Replayed examples, even when little is new.")
-    review: int = Field(
+    head_replay: int = Field(
         default=3,
         ge=1,
         description="A classifier's head is fitted, in the end, to so many times the replayed examples.",

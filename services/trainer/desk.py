@@ -172,8 +172,10 @@ def _replayed(session: Session, request: TrainingRequested, start: Start, new: i
     """What is learned again: as much as is new, and more to fit the head to; for a refresh all, up to a limit."""
     if start.version is None:
         return []
-    count = replay_size(rules, new) * (rules.review if start.labels else 1)
-    count = max(0, rules.refresh_rows - new) if start.refresh else count
+    if start.refresh:
+        count = max(0, rules.refresh_rows - new)
+    else:
+        count = replay_size(rules, new) * (rules.head_replay if start.labels else 1)
     return replay_rows(session, request.model, start.labels, count, replay_seed(request), start.unlearned)
 
 

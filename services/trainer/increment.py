@@ -69,11 +69,11 @@ def train(
     lessons = (*snapshot.new, *snapshot.replay)
     examples, opinions = _examples(snapshot, texts), _opinions(snapshot, texts)
     with task.learning(parent, examples, snapshot.config, opinions) as learning:
-        reviewed = {row for row, one in enumerate(examples) if one.reviewed}
+        head_only = {row for row, one in enumerate(examples) if one.head_only}
         dev = dev_split(lessons, snapshot.config.dev_share, bool(learning.labels)) if parent else frozenset()
-        rows = [row for row in range(len(learning.lengths)) if row not in dev | reviewed]
+        rows = [row for row in range(len(learning.lengths)) if row not in dev | head_only]
         watch.lap("prepare_s")
-        trained = _increment(learning, rows, sorted(dev - reviewed), snapshot, report, watch, checkpoint)
+        trained = _increment(learning, rows, sorted(dev - head_only), snapshot, report, watch, checkpoint)
         learning.save(output)
         watch.lap("save_s")
     return trained

@@ -142,7 +142,7 @@ class ClassifierLearning:
         new = (~self._replayed).nonzero().flatten().tolist()
         gists = encoder.gists(self._inputs, CANDIDATE)
         self._weights[doubted(gists, self._targets, [one.voice for one in examples], new)] = 0.0
-        passed = torch.tensor([not one.reviewed for one in examples], dtype=torch.bool, device=encoder.on)
+        passed = torch.tensor([not one.head_only for one in examples], dtype=torch.bool, device=encoder.on)
         self._raised = self._count(passed).log() if known else self._weights.new_zeros(len(self.labels))
 
     def _count(self, rows: Tensor) -> Tensor:

@@ -168,11 +168,8 @@ class Encoder(Adapted):
         Of token ids it is what `embed` makes of them.
         """
         if all(isinstance(one, Tensor) for one in inputs):
-            return (
-                torch.stack([one.mean(0) for one in cast(list[Tensor], inputs)])
-                if inputs
-                else torch.empty(0, device=self.on)
-            )
+            halves = cast(list[Tensor], inputs)
+            return torch.stack([one.mean(0) for one in halves]) if halves else torch.empty(0, device=self.on)
         return self.embed(inputs, adapter)
 
     def _run(self, inputs: Inputs, mask: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ class Example:
     weight: float = 1.0
     rejected: str | None = None  # the output that was corrected, where there was one
     replayed: bool = False  # the champion has learned it before
-    reviewed: bool = False  # no pass is made over it: a classifier's head is fitted to it in the end
+    head_only: bool = False  # no pass is made over it: a classifier's head is fitted to it in the end
     voice: int | None = None  # the user who gave it, by a number of this increment's; None is nobody by name
 
 

@@ -159,7 +159,7 @@ def test_a_rebuild_starts_from_the_version_that_it_names(database: Database, tmp
 
 
 def test_an_increment_reviews_more_than_it_passes_over(database: Database, tmp_path: Path) -> None:
-    increment = snapshot_of(database, asked("r1"), "v1", tmp_path, policies(min_replay=1, review=1))
-    reviewing = snapshot_of(database, asked("r2"), "v1", tmp_path, policies(min_replay=1, review=2))
+    increment = snapshot_of(database, asked("r1"), "v1", tmp_path, policies(min_replay=1, head_replay=1))
+    reviewing = snapshot_of(database, asked("r2"), "v1", tmp_path, policies(min_replay=1, head_replay=2))
     assert [len(one.replay) for one in (increment, reviewing)] == [1, 2]
     assert Counter(lesson.target for lesson in reviewing.replay) == {"a": 1, "b": 1}
