@@ -29,6 +29,7 @@ from nemesis.story import Story
 from shared.topics import DEAD_LETTERS, QUARANTINE
 from tests.containers.images import ROOT, SHIPPED
 from tests.containers.project import RUNNING, TAG, Project
+from tests.real import questions
 
 LM = ("trainer", "evaluator", "predictor")
 PLAIN = ("collector", "recorder", "aggregator", "board", "cli")
@@ -75,7 +76,7 @@ def test_every_service_ends_in_order_when_it_is_told_to(project: Project) -> Non
 def test_the_loop_goes_round(project: Project, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     command = [sys.executable, "-m", "local.demo", "--target=compose", f"--report={report}"]
-    command += [f"--predictions={PREDICTIONS}", f"--rate={RATE}"]
+    command += [f"--data={questions(tmp_path / 'data')}", f"--predictions={PREDICTIONS}", f"--rate={RATE}"]
     settings = {**project.variables, "COMPOSE": project.composed.compose}
     subprocess.run(command, cwd=ROOT, env=settings)  # so short a story need not end better than it began
     told = json.loads(report.read_text("utf-8"))

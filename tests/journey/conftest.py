@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
 from local.demo.place import on_this_machine
 from local.demo.play import add_model
-from local.demo.story import HELP_DESK, Story, read_story, write_rows
+from local.demo.story import Story, read_story
 from local.layout import Ports, RunFolder, run_folder
 from local.supervise import running
 from nemesis.installation import free_ports
-from shared.datasets import Row
 from shared.identity import Keyring, read_secret
 from shared.tables import open_database
+from tests.real import questions
 
-REAL = Path(__file__).parents[3] / "shared" / "data" / "clinc150"  # beside the project, where there is one
-LABELS, TEXTS = 12, 100
 POLICY = """
 [defaults.serving]
 solicit_rate = 0.3
@@ -59,22 +54,10 @@ class Machine:
         return add_model(on_this_machine(self.run, self.ports), model, story, key)
 
 
-def slice_of(folder: Path, into: Path) -> Path:
-    """A folder with the texts of a few labels."""
-    into.mkdir()
-    for name in ("train.jsonl", "test.jsonl"):
-        rows = [Row(**json.loads(line)) for line in (folder / name).read_text("utf-8").splitlines()]
-        labels = sorted({row.label for row in rows})[:LABELS]
-        picked = [row for label in labels for row in islice((row for row in rows if row.label == label), TEXTS)]
-        write_rows(into / name, picked)
-    return into
-
-
 @pytest.fixture(scope="session")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     """A slice of CLINC150, or of the project's own set where that is not there: 7 labels, and 5 more halfway."""
-    folder = REAL if REAL.exists() else HELP_DESK
-    return read_story(slice_of(folder, tmp_path_factory.mktemp("data") / "slice"), 1200, 0)
+    return read_story(questions(tmp_path_factory.mktemp("data") / "slice"), 1200, 0)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ import json
 import random
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,9 +15,9 @@ from services.recorder.redaction import IBAN_LENGTH, mod97, redact
 from shared.policy import Privacy
 from shared.tables import Example, FeedbackRow, Prediction
 from shared.text import example_id
+from tests.real import CLINC150
 from tests.unit.recorder_story import MODEL, Database, corrected, policy, said, served
 
-CLINC = Path(__file__).parents[3] / "shared" / "data" / "clinc150"  # beside the project, where there is one
 CARRIERS = (
     "{}", "my data is {} thanks", "hi, {}", "please send it to {}.", "why was {} declined?", "I changed it to {}, ok?",
     "({})", "contact: {}; it is urgent", "it says «{}» on the form", "order 4417: {} was not accepted!",
@@ -128,9 +127,9 @@ def test_what_only_looks_like_it_stays(text: str) -> None:
 
 
 def test_real_questions_are_left_alone() -> None:
-    if not CLINC.exists():
-        pytest.skip(f"NO CLINC150 AT {CLINC}: false positives on real questions were NOT measured.")
-    files = [CLINC / f"{name}.jsonl" for name in ("train", "val", "test")]
+    if not CLINC150.exists():
+        pytest.skip(f"NO CLINC150 AT {CLINC150}: false positives on real questions were NOT measured.")
+    files = [CLINC150 / f"{name}.jsonl" for name in ("train", "val", "test")]
     texts = [json.loads(line)["text"] for file in files for line in file.read_text("utf-8").splitlines()]
     changed = [text for text in texts if redact(text) != text]
     start = time.process_time()
