@@ -10,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -24,14 +24,14 @@ from transformers import AutoModel
 from shared.lm import packing, program
 from shared.lm.adapters import Adapted
 from shared.lm.batches import by_length
-from shared.lm.lora import parts
+from shared.lm.lora import Lora, holding, parts
 from shared.lm.packing import Packed
 from shared.lm.program import Program
 from shared.lm.stack import Stack
 
 MAX_TOKENS = 128  # MiniLM was trained on 128; longer inputs are cut, as sentence-transformers does
 EMBED_BATCH = 64  # on two cores throughput is flat from 32 to 128; 64 keeps a swap's wait short
-LEARNING = "eager"  # torch's fused attention takes half of a training step on the CPU: its backward pass is slow there
+PLAIN = "eager"  # torch's fused attention takes half of a training step on the CPU: its backward pass is slow there
 PACKED = 512  # tokens of a packed row: longer ones compute no faster
 FULL = 96  # tokens of a row from which on it pays to give another one to the next core
 HALFWAY_BYTES = 2**30  # of what is kept of all texts of one increment
@@ -66,14 +66,8 @@ class Encoder(Adapted):
     @contextmanager
     def training(self, adapter: str) -> Iterator[list[nn.Parameter]]:
         """Make an adapter trainable within the block; yields its parameters."""
-        model = self._model.get_base_model()
-        answering = model.config._attn_implementation
-        model.set_attn_implementation(LEARNING)
-        try:
-            with super().training(adapter) as parameters:
-                yield parameters
-        finally:
-            model.set_attn_implementation(answering)
+        with program.attending(self._model.get_base_model(), PLAIN), super().training(adapter) as parameters:
+            yield parameters
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Unit vectors [rows, width] in float32 of one batch under the active adapter: mean over tokens, normalised."""
@@ -83,11 +77,15 @@ class Encoder(Adapted):
         return functional.normalize((hidden * weight).sum(1) / weight.sum(1), dim=-1)
 
     def embed(self, inputs: Inputs, adapter: str) -> Tensor:
-        """Unit vectors [rows, width] of any number of rows, batched by length, without gradients."""
+        """Unit vectors [rows, width] of any number of rows, batched by length, without gradients.
+
+        The adapter is in the weights, as it is when it answers, and not beside them, as it learns.
+        """
         vectors = torch.empty(len(inputs), self.width, device=self.on)
-        if inputs:
-            self._model.set_adapter(adapter)
-        with torch.inference_mode():
+        if not inputs:
+            return vectors
+        self._model.set_adapter(adapter)
+        with self._plainly(), self._merging(adapter), torch.inference_mode():
             for rows in by_length(inputs, EMBED_BATCH):
                 vectors[rows] = self.forward([inputs[row] for row in rows])
         return vectors
@@ -154,7 +152,7 @@ class Encoder(Adapted):
         if not cut or self._stack is None or 4 * self.width * sum(map(len, tokens)) > HALFWAY_BYTES:
             return tokens
         halves: list[Tensor] = [torch.empty(0, device=self.on)] * len(tokens)
-        with torch.inference_mode(), self._stack.below(cut) as heard:
+        with self._plainly(), torch.inference_mode(), self._stack.below(cut) as heard:
             for rows in by_length(tokens, EMBED_BATCH):
                 batch = [tokens[row] for row in rows]
                 self._run(batch, self._mask(batch))
@@ -171,6 +169,20 @@ class Encoder(Adapted):
             halves = cast(list[Tensor], inputs)
             return torch.stack([one.mean(0) for one in halves]) if halves else torch.empty(0, device=self.on)
         return self.embed(inputs, adapter)
+
+    @contextmanager
+    def _merging(self, adapter: str) -> Iterator[None]:
+        """Within the block the weights hold what a learning adapter says, so that it costs nothing more."""
+        config, linears = self._model.peft_config[adapter], self._carrier.linears
+        lora = Lora.of(self.weights(adapter), config.lora_alpha / config.r, linears)
+        with self._carrying(()), holding([*linears.values()], lora.merged(linears)):
+            yield
+
+    def _plainly(self) -> AbstractContextManager[None]:
+        """Within the block attention is plain where a forward of short texts is quicker so, too: on the CPU."""
+        if self.on.type != "cpu":
+            return nullcontext()
+        return program.attending(self._model.get_base_model(), PLAIN)
 
     def _run(self, inputs: Inputs, mask: Tensor) -> Tensor:
         """The last hidden states [rows, tokens, width] of token ids, or of what came halfway."""

@@ -18,7 +18,7 @@ from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file
@@ -53,8 +53,13 @@ class Lora:
         wanted = {name: one for name, one in linears.items() if _targeted(name, fields["target_modules"])}
         if _signature(weights) != _expected(wanted, rank):
             raise ArtifactError(f"{folder.name} does not fit the base: its tensors are others.")
-        like = {name: one.weight for name, one in wanted.items()}
+        return cls.of(weights, scale, wanted)
+
+    @classmethod
+    def of(cls, weights: Mapping[str, Tensor], scale: float, linears: Mapping[str, nn.Linear]) -> Lora:
+        """From tensors by peft's names and α/r; of these linear maps, those that they change."""
         tensor = {key.groups(): value for name, value in weights.items() if (key := _TENSOR.fullmatch(name))}
+        like = {name: one.weight for name, one in linears.items() if (name, "A") in tensor}
         return cls(
             {name: (tensor[name, "A"].to(one), (tensor[name, "B"] * scale).to(one)) for name, one in like.items()}
         )
@@ -100,6 +105,19 @@ class Carrier:
         for lora, places in getattr(self._now, "parts", ()):
             if (pair := lora.maps.get(name)) is not None:
                 out[places] += functional.linear(functional.linear(given[0][places], pair[0]), pair[1])
+
+
+@contextmanager
+def holding(linears: Sequence[nn.Linear], weights: Sequence[Tensor]) -> Iterator[None]:
+    """Within the block the linear maps hold these weights, which need not be parameters."""
+    before = [one._parameters["weight"] for one in linears]
+    for one, weight in zip(linears, weights, strict=True):
+        one._parameters["weight"] = cast(nn.Parameter, weight)
+    try:
+        yield
+    finally:
+        for one, parameter in zip(linears, before, strict=True):
+            one._parameters["weight"] = parameter
 
 
 def parts(loras: Sequence[Lora], sizes: Sequence[int], axis: int) -> list[Part]:

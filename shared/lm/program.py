@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface
 
+from shared.lm.lora import holding
 from shared.lm.packing import Packed
 
 ATTENTION = "packed"
@@ -53,17 +54,23 @@ def trace(
 def _trace(model: Any, linears: Sequence[nn.Linear], bf16: bool, example: Packed, weights: Sequence[Tensor]) -> Program:
     def forward(*given: Tensor) -> Tensor:
         packed, weights = Packed(*given[: -len(linears)]), given[-len(linears) :]
-        with _holding(linears, weights), torch.autocast("cpu", torch.bfloat16, bf16, cache_enabled=False):
+        with holding(linears, weights), torch.autocast("cpu", torch.bfloat16, bf16, cache_enabled=False):
             out = model(input_ids=packed.ids, position_ids=packed.places, packed=packed).last_hidden_state
         sums = torch.zeros(packed.lengths.shape[0], out.shape[-1]).index_add_(0, packed.text, out[0].float())
         return functional.normalize(sums / packed.lengths[:, None], dim=-1)
 
+    with attending(model, ATTENTION), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecated, and Python decides on the way; the caller compares
+        return cast(Program, torch.jit.trace(forward, (*example, *weights), check_trace=False))  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def attending(model: Any, how: str) -> Iterator[None]:
+    """Within the block a model computes attention so, by the name that transformers has for it."""
     answering = model.config._attn_implementation
-    model.set_attn_implementation(ATTENTION)
+    model.set_attn_implementation(how)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # deprecated, and Python decides on the way; the caller compares
-            return cast(Program, torch.jit.trace(forward, (*example, *weights), check_trace=False))  # type: ignore[no-untyped-call]
+        yield
     finally:
         model.set_attn_implementation(answering)
 
@@ -91,19 +98,6 @@ def _apart(row: Tensor, packed: Packed) -> Tensor:
     tokens = row[0].transpose(0, 1)
     padded: Tensor = functional.embedding(packed.tokens, tokens.flatten(1))
     return padded.view(*packed.tokens.shape, *tokens.shape[1:]).transpose(1, 2)
-
-
-@contextmanager
-def _holding(linears: Sequence[nn.Linear], weights: Sequence[Tensor]) -> Iterator[None]:
-    """Within the block the linear maps hold these weights, which need not be parameters."""
-    before = [one._parameters["weight"] for one in linears]
-    for one, weight in zip(linears, weights, strict=True):
-        one._parameters["weight"] = cast(nn.Parameter, weight)
-    try:
-        yield
-    finally:
-        for one, parameter in zip(linears, before, strict=True):
-            one._parameters["weight"] = parameter
 
 
 AttentionInterface.register(ATTENTION, _attend)

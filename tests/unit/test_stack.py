@@ -94,6 +94,22 @@ def test_the_loss_halfway_is_the_loss_of_the_whole(encoder: Encoder) -> None:
     assert abs(losses[0] - losses[1]) <= 1e-5
 
 
+def test_an_adapter_in_the_weights_says_what_it_says_beside_them(encoder: Encoder) -> None:
+    halves = encoder.halfway(encoder.tokens(TEXTS), "taught")
+    with encoder.training("taught") as parameters:
+        beside = encoder.forward(halves)
+        within = encoder.embed(halves, "taught")
+        assert torch.allclose(within, beside, atol=1e-5)
+        assert torch.equal(encoder.forward(halves), beside)
+        assert all(parameter.requires_grad for parameter in parameters)
+        for parameter in parameters:
+            parameter.data *= 1.1
+        assert torch.allclose(encoder.embed(halves, "taught"), encoder.forward(halves), atol=1e-5)
+    assert (within - beside).norm() < (within - encoder.embed(halves, "taught")).norm() / 10, (
+        "it follows what is learned"
+    )
+
+
 def test_gradients_halfway_are_those_of_the_whole(encoder: Encoder) -> None:
     tokens = encoder.tokens(TEXTS)
     found = []
