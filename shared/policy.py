@@ -87,8 +87,8 @@ class Training(Section):
     max_epochs: int = Field(
         default=4,
         ge=1,
-        description="Passes over up to 1,000 new and replayed examples; n times as many take √n times fewer,"
-        " n times of a classifier.",
+        description="Passes over up to 1,000 new and replayed examples, fewer where all is learned before;"
+        " n times as many take √n times fewer, n times of a classifier.",
     )
     seed_epochs: int | None = Field(
         default=None,

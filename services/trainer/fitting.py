@@ -1,4 +1,7 @@
-"""Fitting a candidate to rows: batches of like length, warm-up and decay, early stop on the dev loss."""
+"""Fitting a candidate to rows: batches of like length, warm-up and decay, and an early end.
+
+Training ends when the dev rows' loss no longer falls, and when everything is learned.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from statistics import mean
 from typing import Any
 
 import torch
@@ -17,6 +21,7 @@ from shared.lm.task import Learning
 
 BUCKET_BATCHES = 8  # batches are cut from runs of this many after sorting by length: little padding, still shuffled
 REPORT_S = 0.5
+LITTLE = 0.01  # share, of what all passes have lowered the loss by, below which a pass has taught nothing (docs/log.md)
 
 
 class Meter:
@@ -64,7 +69,7 @@ def fit(
     meter: Meter,
     checkpoint: Checkpoint | None = None,
 ) -> Weights:
-    """Train on rows; stop when the loss on the dev rows no longer falls; return the best of the epochs.
+    """Train on rows until the loss on the dev rows no longer falls or all is learned; return the best of the epochs.
 
     With a checkpoint it goes on from where that says, to the same weights.
     """
@@ -85,7 +90,17 @@ def fit(
             if dev_loss >= run.best_loss:
                 break
             run.best, run.best_loss = learning.state(), dev_loss
+            if learned(meter.curve, -(-len(rows) // batch_size)):
+                break
     return run.best
+
+
+def learned(curve: Sequence[float], steps: int) -> bool:
+    """Whether the last pass, of so many steps, lowered the loss by next to nothing beside what all passes have."""
+    if len(curve) < 3 * steps:
+        return False
+    first, before, last = (mean(curve[start:][:steps]) for start in (0, -2 * steps, -steps))
+    return before - last < LITTLE * (first - last)
 
 
 class _Run:

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from torch import Tensor
 
-from services.trainer.fitting import batches
+from services.trainer.fitting import batches, learned
 from services.trainer.increment import DEV_MIN_PER_LABEL, Trained, between, dev_split, passes, train
 from services.trainer.reports import Progress
 from services.trainer.snapshot import Lesson, Pair, Snapshot, Thumb
@@ -133,6 +133,21 @@ def test_few_rows_are_passed_over_often_and_many_less_often_but_in_more_steps() 
     steps = [rows * passes(config, rows, first=True) for rows in range(500, 16_000, 500)]
     assert all(later > 0.75 * max(steps[:number]) for number, later in enumerate(steps) if number), "but for rounding"
     assert passes(Training(), 10, first=True) > passes(Training(), 10, first=True, labelled=False)
+
+
+def test_a_training_ends_when_everything_is_learned(task: Classification) -> None:
+    v0 = increment(task, ROWS, config=QUICK.model_copy(update={"seed_epochs": 40}))
+    assert v0.told.rows < 40 * len(ROWS)
+    assert answers(task, v0, [text for text, _ in ROWS]) == [label for _, label in ROWS]
+
+
+def test_everything_is_learned_when_a_pass_brings_next_to_nothing() -> None:
+    assert not learned([2.0, 1.0], 1), "two passes cannot tell"
+    assert not learned([2.0, 1.0, 0.5], 1)
+    assert learned([2.0, 0.010, 0.005], 1)
+    assert learned([2.0, 1.0, 0.999], 1), "what cannot be learned, as labels contradict each other, is not waited for"
+    assert learned([2.0, 0.5, 0.6], 1)
+    assert not learned([3.0, 1.0, 0.0, 2.0, 0.0, 1.0], 2), "passes are compared, and not steps"
 
 
 def test_the_same_arguments_give_the_same_weights(task: Classification, champion: Version) -> None:
