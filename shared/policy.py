@@ -87,13 +87,18 @@ class Training(Section):
     max_epochs: int = Field(
         default=4,
         ge=1,
-        description="Passes over up to 1,000 new and replayed examples, fewer where all is learned before;"
-        " n times as many take √n times fewer, n times of a classifier.",
+        description="Passes over up to 1,000 new and replayed examples; n times as many take √n times fewer,"
+        " n times of a classifier.",
     )
     seed_epochs: int | None = Field(
         default=None,
         ge=1,
         description="The same for a new model's first examples; 15 of a classifier, 6 of a language model.",
+    )
+    plateau: Share = Field(
+        default=0.01,
+        description="A classifier's training ends with a pass that lowers the loss by less than this share of what all"
+        " passes have; 0: after all passes.",
     )
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0, description="Peak rate of the LoRA weights.")

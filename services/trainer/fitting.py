@@ -21,7 +21,6 @@ from shared.lm.task import Learning
 
 BUCKET_BATCHES = 8  # batches are cut from runs of this many after sorting by length: little padding, still shuffled
 REPORT_S = 0.5
-LITTLE = 0.01  # share, of what all passes have lowered the loss by, below which a pass has taught nothing (docs/log.md)
 
 
 class Meter:
@@ -67,10 +66,12 @@ def fit(
     epochs: int,
     batch_size: int,
     meter: Meter,
+    plateau: float = 0.0,
     checkpoint: Checkpoint | None = None,
 ) -> Weights:
     """Train on rows until the loss on the dev rows no longer falls or all is learned; return the best of the epochs.
 
+    All is learned when a pass lowered the loss by less than `plateau`, a share of what all passes have; 0: never.
     With a checkpoint it goes on from where that says, to the same weights.
     """
     whole = learning.lengths
@@ -90,17 +91,20 @@ def fit(
             if dev_loss >= run.best_loss:
                 break
             run.best, run.best_loss = learning.state(), dev_loss
-            if learned(meter.curve, -(-len(rows) // batch_size)):
+            if plateau and fallen(meter.curve, -(-len(rows) // batch_size)) < plateau:
                 break
     return run.best
 
 
-def learned(curve: Sequence[float], steps: int) -> bool:
-    """Whether the last pass, of so many steps, lowered the loss by next to nothing beside what all passes have."""
-    if len(curve) < 3 * steps:
-        return False
+def fallen(curve: Sequence[float], steps: int) -> float:
+    """The last pass's share, a pass being so many steps, of what all have lowered the loss by; 1 for the first two.
+
+    It is below 0 where the loss rose.
+    """
+    if len(curve) < max(1, 3 * steps):
+        return 1.0
     first, before, last = (mean(curve[start:][:steps]) for start in (0, -2 * steps, -steps))
-    return before - last < LITTLE * (first - last)
+    return (before - last) / (first - last) if first > last else 1.0
 
 
 class _Run:

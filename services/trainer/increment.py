@@ -158,7 +158,8 @@ def _increment(
     epochs = passes(config, len(rows), first=snapshot.goes_on_from is None, labelled=bool(learning.labels))
     meter = Meter(epochs * -(-len(rows) // config.batch_size), report)
     before = learning.state()
-    after = fit(learning, rows, dev, epochs, config.batch_size, meter, checkpoint)
+    plateau = config.plateau if learning.labels else 0.0  # not measured where outputs are free text
+    after = fit(learning, rows, dev, epochs, config.batch_size, meter, plateau, checkpoint)
     watch.lap("fit_s")
     watch.laps["fit_s"] += meter.before_s
     tried = _tried(learning, before, after, dev, config.step_sizes) if dev else ()

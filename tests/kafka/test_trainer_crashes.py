@@ -91,7 +91,7 @@ def test_a_trainer_that_is_stopped_in_the_middle_makes_the_version_when_it_is_ba
 
 
 def test_a_killed_trainer_leaves_no_orphan_and_makes_the_version_once(stage: Stage) -> None:
-    slow = QUICK.model_copy(update={"seed_epochs": 150})
+    slow = QUICK.model_copy(update={"seed_epochs": 150, "plateau": 0})
     added = card(stage, ROWS, ANCHORS)
     ask(stage, added)
     often = {"LEARNBACK_TRAINER_CHECKPOINT_S": "0.3"}

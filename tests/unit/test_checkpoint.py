@@ -26,7 +26,7 @@ from shared.policy import Training
 from shared.text import short_hash
 from tests.weights import BASE, MODEL, QUICK, ROWS
 
-LONG = QUICK.model_copy(update={"seed_epochs": 60, "batch_size": 4})  # 180 steps
+LONG = QUICK.model_copy(update={"seed_epochs": 60, "batch_size": 4, "plateau": 0})  # 180 steps
 WRITER = "SmolLM2-135M-Instruct"
 SENTENCES = [
     ("cancel order 12", '{"cancel": 12}'),

@@ -21,7 +21,7 @@ from tests.weights import BASE, MODEL, QUICK, ROWS
 
 DEADLINE_S = 60
 STEPS = 100_000
-ENDLESS = QUICK.model_copy(update={"seed_epochs": STEPS})
+ENDLESS = QUICK.model_copy(update={"seed_epochs": STEPS, "plateau": 0})
 FILES = {"adapter_model.safetensors", "adapter_config.json", "head.safetensors", "labels.json"}
 
 

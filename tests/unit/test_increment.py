@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from torch import Tensor
 
-from services.trainer.fitting import batches, learned
+from services.trainer.fitting import batches, fallen
 from services.trainer.increment import DEV_MIN_PER_LABEL, Trained, between, dev_split, passes, train
 from services.trainer.reports import Progress
 from services.trainer.snapshot import Lesson, Pair, Snapshot, Thumb
@@ -136,18 +136,20 @@ def test_few_rows_are_passed_over_often_and_many_less_often_but_in_more_steps() 
 
 
 def test_a_training_ends_when_everything_is_learned(task: Classification) -> None:
-    v0 = increment(task, ROWS, config=QUICK.model_copy(update={"seed_epochs": 40}))
+    many = QUICK.model_copy(update={"seed_epochs": 40})
+    v0 = increment(task, ROWS, config=many)
     assert v0.told.rows < 40 * len(ROWS)
     assert answers(task, v0, [text for text, _ in ROWS]) == [label for _, label in ROWS]
+    assert increment(task, ROWS, config=many.model_copy(update={"plateau": 0})).told.rows == 40 * len(ROWS)
 
 
-def test_everything_is_learned_when_a_pass_brings_next_to_nothing() -> None:
-    assert not learned([2.0, 1.0], 1), "two passes cannot tell"
-    assert not learned([2.0, 1.0, 0.5], 1)
-    assert learned([2.0, 0.010, 0.005], 1)
-    assert learned([2.0, 1.0, 0.999], 1), "what cannot be learned, as labels contradict each other, is not waited for"
-    assert learned([2.0, 0.5, 0.6], 1)
-    assert not learned([3.0, 1.0, 0.0, 2.0, 0.0, 1.0], 2), "passes are compared, and not steps"
+def test_what_a_pass_brought_is_a_share_of_what_all_have() -> None:
+    assert fallen([2.0, 1.9], 1) == 1, "two passes cannot tell"
+    assert fallen([2.0, 1.5, 1.0], 1) == pytest.approx(0.5)
+    assert fallen([2.0, 1.0, 0.999], 1) < 0.01, "what cannot be learned, as labels contradict, is not waited for"
+    assert fallen([2.0, 0.5, 0.6], 1) < 0
+    assert fallen([1.0, 1.0, 3.0], 1) == 1, "nothing is learned yet"
+    assert fallen([3.0, 1.0, 0.0, 2.0, 0.0, 0.0], 2) == pytest.approx(0.5), "passes are compared, and not steps"
 
 
 def test_the_same_arguments_give_the_same_weights(task: Classification, champion: Version) -> None:
