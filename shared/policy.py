@@ -142,7 +142,8 @@ class Gate(Section):
     silence: Literal["against", "fair"] = Field(
         default="against",
         description="What an answer counts that a user was asked for and did not give, where the two versions differ:"
-        " `against` the candidate, or nothing, on trust that who is silent does not depend on who was right.",
+        " `against` a change, the candidate's or the watch's, or nothing, on trust that who is silent does not depend"
+        " on who was right.",
     )
     delta: Share = Field(default=0.02, description="Loss on the golden anchor that is still not inferior.")
     power: Share = Field(default=0.8, description="Power at which missing labels are counted.")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from bench.gate import backdoor, canary, chances, equal, shown
+from bench.gate import backdoor, canary, chances, equal, shown, watched
 from bench.report import Figure, Tell
 from cli.progress import LiveBar
 
@@ -21,7 +21,7 @@ Advance = Callable[[], None]
 
 @dataclass(frozen=True)
 class Size:
-    """How much is drawn: sequences of so many equal candidates, single ones better or worse, canaries, stories."""
+    """How much is drawn: sequences of so many equal candidates, single better or worse ones, canaries, stories."""
 
     sequences: int = 400
     candidates: int = 100
@@ -32,7 +32,7 @@ class Size:
 
 
 FULL, QUICK = Size(), Size(candidates=24, stories=30)  # of equal ones, 20 are tested in a reign
-WORLDS = (*equal.WORLDS, "better", "poisoned", "backdoor", "canary", "board")
+WORLDS = (*equal.WORLDS, "better", "poisoned", "backdoor", "canary", "watch", "board")
 
 
 def options(parser: ArgumentParser) -> None:
@@ -64,6 +64,8 @@ def figures_of(name: str, size: Size, seed: int, advance: Advance) -> list[Figur
             return backdoor.figures(size.worse, seed, advance)
         case "canary":
             return canary.figures(size.trials, seed, advance)
+        case "watch":
+            return watched.figures(size.trials, seed, advance)
         case "board":
             return shown.figures(size.stories, seed, advance)
     return equal.figures(equal.WORLDS[name], size.sequences, size.candidates, seed, advance)
@@ -75,6 +77,7 @@ def _steps(name: str, size: Size) -> int:
         "poisoned": size.worse,
         "backdoor": size.worse,
         "canary": size.trials,
+        "watch": size.trials,
         "board": size.stories,
     }
     return known.get(name, size.sequences)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from numpy.random import Generator
 
@@ -16,6 +18,8 @@ from shared.policy import Trial as Rules
 ACCURACY, LOSS, DISCORDANCE = 0.8, 0.03, 0.09
 ANSWERS = 1500  # solicited, to both versions together
 HALF, FEW = 0.5, 0.1  # of the users
+Replies = tuple[float, float]  # shares of a version's errors, and of its successes, that those who are asked answer
+ALL, EAGER, SHY = (1.0, 1.0), (0.9, 0.6), (0.6, 0.9)
 
 
 def figures(trials: int, seed: int, advance: Advance) -> list[Figure]:
@@ -23,13 +27,18 @@ def figures(trials: int, seed: int, advance: Advance) -> list[Figure]:
 
     «By proof» counts those alone that the test called worse, not such as were behind at the trial's end.
     """
-    found: dict[str, int] = {"stopped": 0, "by proof": 0, f"{FEW:.0%} of users": 0, "equally good: called worse": 0}
+    found: Counter[str] = Counter()
+    most = Rules().canary_answers
     for number in range(trials):
         chance = np.random.default_rng((seed, number))
-        found["stopped"] += tried(-LOSS, HALF, Rules().canary_answers, chance).decision == "stop"
+        found["stopped"] += tried(-LOSS, HALF, most, chance).decision == "stop"
         found["by proof"] += is_proved(tried(-LOSS, HALF, ANSWERS, chance))
         found[f"{FEW:.0%} of users"] += tried(-LOSS, FEW, ANSWERS, chance).decision == "stop"
         found["equally good: called worse"] += is_proved(tried(0.0, HALF, ANSWERS, chance))
+        found[f"{told(EAGER)} answer"] += tried(-LOSS, HALF, most, chance, EAGER, EAGER).decision == "stop"
+        found[f"of the canary {told(SHY)}, of the champion {told(EAGER)}"] += (
+            tried(-LOSS, HALF, most, chance, SHY, EAGER).decision == "stop"
+        )
         advance()
     name = f"canary {100 * LOSS:.0f} points worse, half of the users: stopped before {ANSWERS:,} solicited answers"
     beside = {other: Count(hits, trials).percent for other, hits in found.items() if other != "stopped"}
@@ -41,15 +50,27 @@ def is_proved(trial: Trial) -> bool:
     return trial.e_worse >= 1 / trial.alpha_stop
 
 
-def tried(gain: float, part: float, answers: int, chance: Generator) -> Trial:
-    """One trial: users are drawn for the canary, each says something once, and the test hears it in that order."""
+def told(replies: Replies) -> str:
+    """The two shares in words."""
+    return "{:.0%} on errors and {:.0%} on successes".format(*replies)
+
+
+def tried(
+    gain: float, part: float, answers: int, chance: Generator, of_canary: Replies = ALL, of_champion: Replies = ALL
+) -> Trial:
+    """One trial: users are drawn for the canary, each is asked once, and the test hears who answers in that order."""
     drawn = world(ACCURACY, ACCURACY + gain, DISCORDANCE)
-    inputs = drawn.inputs(answers, 0, chance)
+    asked = round(answers / min(*of_canary, *of_champion))
+    inputs = drawn.inputs(asked, 0, chance)
     old, new = (drawn.right(Version(np.array([ACCURACY + more])), inputs, chance) for more in (0.0, gain))
-    canary = chance.random(answers) < part
-    differ = (old != new) | (~old & ~new & (chance.random(answers) < OTHERWISE))
+    canary = chance.random(asked) < part
+    differ = (old != new) | (~old & ~new & (chance.random(asked) < OTHERWISE))
+    right = np.where(canary, new, old)
+    errors, successes = (np.where(canary, *both) for both in zip(of_canary, of_champion, strict=True))
+    answered = chance.random(asked) < np.where(right, successes, errors)
     trial = Trial(part, answers=answers)
-    columns = zip(canary.tolist(), np.where(canary, new, old).tolist(), differ.tolist(), strict=True)
-    for number, (on_trial, is_right, is_apart) in enumerate(columns):
-        trial.hear(on_trial, is_right, f"user-{number}", is_apart)
+    columns = zip(canary.tolist(), right.tolist(), differ.tolist(), answered.tolist(), strict=True)
+    for number, (on_trial, is_right, is_apart, speaks) in enumerate(columns):
+        if speaks:
+            trial.hear(on_trial, is_right, f"user-{number}", is_apart)
     return trial

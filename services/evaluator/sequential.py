@@ -143,13 +143,20 @@ class Trial:
 
 @dataclass
 class Watch:
-    """A new champion and the one before it, on the same inputs: those on which one is more right tell them apart."""
+    """A new champion and the one before it, on the same inputs: those on which one is more right tell them apart.
+
+    Who answers may hang on what was answered: where errors are told more often than successes, an equally good champion
+    is heard of by its losses. Who stays silent where the two say different things is therefore a gain (`miss`): no
+    observation is lower, and stakes never change, so that the capital had they answered is never below. The level holds
+    whoever is silent, and a late answer may replace a silence at the next look (docs/decisions/0038).
+    """
 
     alpha: float = 0.05
     answers: int = 2000  # after so many the champion has shown itself
     heard: int = 0
     gains: int = 0  # users whose first difference was for the new champion
     losses: int = 0
+    silent: int = 0  # users who were asked first where the two differ, and did not answer
     worse: bool = False
     _users: set[str] = field(default_factory=set)
 
@@ -183,3 +190,11 @@ class Watch:
                 self._users.add(user)
             self.worse = self.e_worse >= 1 / self.alpha
         return self.worse
+
+    def miss(self, user: str | None = None) -> None:
+        """Take in a user who was asked and did not answer, where the two say different things."""
+        if not self.over and user not in self._users:
+            self._bet.take(-1.0)
+            self.silent += 1
+            if user is not None:
+                self._users.add(user)

@@ -111,17 +111,17 @@ class Steward:
 
     def _watch(self, champion: ModelStateChanged) -> None:
         """Roll back a champion that is worse than the one before it."""
-        rules = self.policies.of(champion.model).trial
-        if champion.previous is None or champion.decided_by not in LOOP or rules.watch_answers == 0:
+        policy = self.policies.of(champion.model)
+        if champion.previous is None or champion.decided_by not in LOOP or policy.trial.watch_answers == 0:
             return
-        if self.observer.is_over(champion):
+        if self.observer.is_over(champion, policy):
             return
         before = find_version(self.engine, champion.model, champion.previous, self.clock())
         if before is None:
             return
         verdict = self.history.ended.get(trials.verdict_id(champion))
         if verdict is None:
-            verdict = self.observer.watch(champion, before, rules)
+            verdict = self.observer.watch(champion, before, policy)
             if verdict is None:
                 return
             self._publish(verdict)

@@ -1,7 +1,7 @@
 """What a canary's trial and a new champion's watch come to: the sequential tests fed with answers, and their verdicts.
 
-Both hear those who answered. Who was asked and stays silent counts for nobody, whatever `gate.silence` says, and each
-verdict says so: that rule is the gate's alone (decision 0031).
+A canary's trial hears those who answered: who was asked and stays silent counts for nobody there, and its verdict says
+so. A watch follows `gate.silence`: `against` it, a silent user speaks for the champion that serves (decision 0038).
 
 A verdict is made once and its id follows from the state that it ends, so that whatever is repeated after a crash is the
 same event.
@@ -10,18 +10,40 @@ same event.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from schemas.events import Check, ModelStateChanged, VerdictReached
-from services.evaluator.answers import Answer
+from services.evaluator.answers import Answer, Asked
 from services.evaluator.sequential import Arm, Trial, Watch
 from services.evaluator.statistics import accuracy
+from shared.policy import Gate
 from shared.policy import Trial as Rules
 from shared.text import short_hash
 
 CANARY, WATCH = "canary", "watch"  # who decides
 UNHEARD = "Users who were asked and did not answer are not counted."
+ALPHA = 0.05  # of a watch: chance that a champion as good as the one before is rolled back in its reign
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a watch hears: what its verdict calls that, what it says of who is silent, and its part of ALPHA."""
+
+    said: str
+    silence: str
+    alpha: float
+
+
+FAIR = Source("solicited answers", UNHEARD, ALPHA)
+ANSWERS = Source("solicited answers", "{silent} users who did not answer where the two differ speak for it.", ALPHA / 2)
+AUDITS = Source("audits", "Reviewers label them blind, whoever answers.", ALPHA / 2)
+
+
+def sources(rules: Gate) -> tuple[Source, ...]:
+    """What a watch hears, each by itself; the chance that any of them is wrong is at most the sum of their parts."""
+    return (FAIR,) if rules.silence == "fair" else (ANSWERS, AUDITS)
 
 
 def verdict_id(state: ModelStateChanged) -> str:
@@ -82,23 +104,41 @@ def untried(canary: ModelStateChanged, reason: str, at: datetime) -> VerdictReac
     )
 
 
-def watched(answers: Iterable[Answer], right: Mapping[str, tuple[float, float]], rules: Rules) -> Watch:
-    """The watch so far; `right` says of each prediction how right the new champion is there, and the one before."""
-    watch = Watch(answers=rules.watch_answers)
-    for answer in answers:
-        watch.hear(*right[answer.prediction], answer.user)
+def watched(
+    answers: Sequence[Answer],
+    right: Mapping[str, tuple[float, float]],
+    rules: Rules,
+    source: Source = FAIR,
+    silent: Sequence[Asked] = (),
+) -> Watch:
+    """The watch so far; `right` says of each prediction how right the new champion is there, and the one before.
+
+    `silent` are those who did not answer where the two say different things. Then all are taken in the order in which
+    they were asked, so that which row of a user counts does not depend on who answered.
+    """
+    watch = Watch(source.alpha, rules.watch_answers)
+    for one in sorted((*answers, *silent), key=lambda one: (one.at, one.prediction)) if silent else answers:
+        if isinstance(one, Answer):
+            watch.hear(*right[one.prediction], one.user)
+        else:
+            watch.miss(one.user)
     return watch
 
 
 def end_of_reign(
-    champion: ModelStateChanged, watch: Watch, right: Sequence[tuple[float, float]], at: datetime
+    champion: ModelStateChanged,
+    watch: Watch,
+    right: Sequence[tuple[float, float]],
+    at: datetime,
+    source: Source = FAIR,
 ) -> VerdictReached | None:
-    """The verdict on a new champion that is worse than the one before; `right` as of `watched`."""
+    """The verdict on a new champion that is worse than the one before; `right` and `source` as of `watched`."""
     if not watch.worse:
         return None
     reason = (
-        f"Worse than its predecessor on the {watch.heard} solicited answers since it serves: {watch.gains} users were"
-        f" served better, {watch.losses} worse (e = {watch.e_worse:.1f}, enough is {1 / watch.alpha:.0f}). {UNHEARD}"
+        f"Worse than its predecessor on the {watch.heard} {source.said} since it serves: {watch.gains} users were"
+        f" served better, {watch.losses} worse (e = {watch.e_worse:.1f}, enough is {1 / watch.alpha:.0f})."
+        f" {source.silence.format(silent=watch.silent)}"
     )
     check = _check("worse", watch.e_worse, 1 / watch.alpha, watch.heard, passed=False)
     old, new = accuracy([pair[1] for pair in right]), accuracy([pair[0] for pair in right])

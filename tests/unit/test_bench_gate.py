@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.gate import Size, backdoor, canary, chances, figures_of, shown
+from bench.gate import Size, backdoor, canary, chances, figures_of, shown, watched
 from bench.gate.equal import ACCURACY, MOST, REPORTED, WORLDS, run
 from bench.gate.gates import HIGHER, OURS, PAIRED, HigherWins, Product
 from bench.gate.rates import Count
@@ -102,6 +102,15 @@ def test_a_worse_canary_is_stopped_and_an_equal_one_is_hardly_ever_called_worse(
     [stopped] = canary.figures(40, SEED, lambda: None)
     assert stopped.holds
     assert (stopped.peers["equally good: called worse"] or 0) <= 25  # a tenth, and three standard errors
+
+
+def test_an_equal_champion_stays_whoever_is_silent_and_a_worse_one_is_rolled_back() -> None:
+    def rolled_back(kind: watched.Kind) -> Count:
+        return Count(sum(watched.watch(kind, np.random.default_rng((SEED, number))).worse for number in range(40)), 40)
+
+    assert not rolled_back(watched.EQUAL[""]).exceeds(MOST / 100)
+    assert rolled_back(watched.EQUAL["90 % and 60 %, gate.silence = fair"]).exceeds(MOST / 100)
+    assert rolled_back(watched.WORSE[""]).percent >= 80
 
 
 def test_the_boards_accuracy_is_that_of_fresh_data() -> None:

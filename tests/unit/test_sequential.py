@@ -182,3 +182,39 @@ def test_a_watch_hears_each_user_once_and_ends() -> None:
     for _ in range(100):
         watch.hear(new=0.0, old=1.0, user="loud")
     assert (watch.heard, watch.losses, watch.worse, watch.over) == (50, 1, False, True)
+
+
+Asked = tuple[int, float, float, bool]  # user, how right the new one is, how right the old one is, answered
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4), st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.0, 0.5, 1.0]), st.booleans()),
+        max_size=60,
+    )
+)
+def test_silence_never_brings_a_champion_closer_to_its_end_than_any_answer_would(asked: list[Asked]) -> None:
+    told, heard = Watch(alpha=1e-9), Watch(alpha=1e-9)
+    for user, new, old, answered in asked:
+        told.hear(new, old, f"user-{user}")
+        if answered:
+            heard.hear(new, old, f"user-{user}")
+        else:
+            heard.miss(f"user-{user}")
+        assert heard.e_worse <= told.e_worse * (1 + 1e-12)
+
+
+def test_a_champion_whose_errors_are_told_more_often_is_rolled_back_in_one_reign_of_twenty_at_most() -> None:
+    chance = random.Random(9)
+    counted = ignored = 0
+    for _ in range(RUNS):
+        watches = Watch(), Watch()
+        for number, (old, new, differ) in enumerate(Traffic(gain=0.0).rows(chance, 2000)):
+            if chance.random() < (0.6 if new else 0.9):
+                for watch in watches:
+                    watch.hear(new, old, f"user-{number}")
+            elif differ:
+                watches[0].miss(f"user-{number}")
+        counted, ignored = counted + watches[0].worse, ignored + watches[1].worse
+    assert counted <= RUNS * (0.05 + 0.03)
+    assert ignored > RUNS * 0.3, "else silence would need no counting"

@@ -16,10 +16,10 @@ from services.evaluator.scoring import Scorer
 from services.evaluator.steward import Steward
 from shared.artifacts import ArtifactStore
 from shared.kafka import Publisher
-from shared.policy import People, Policy, PolicyFile, Trial
+from shared.policy import Gate, People, Policy, PolicyFile, Trial
 from tests.kafka.evaluators import candidate, contrary, first
 from tests.kafka.stage import Stage
-from tests.unit.recorder_story import MODEL, NOON, Database, said, served
+from tests.unit.recorder_story import MODEL, NOON, Database, reviewed, said, served
 from tests.unit.test_history import record
 from tests.weights import ROWS, Version
 
@@ -46,6 +46,7 @@ class Town:
     database: Database
     rules: Trial
     people: People = field(default_factory=People)
+    gate: Gate = field(default_factory=Gate)
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     asked: int = 0
 
@@ -55,7 +56,7 @@ class Town:
         stage = cast(Stage, _Place(self.folder, store))
         self.v0 = first(stage)
         self.v1 = contrary(stage, self.v0, "other")
-        policies = PolicyFile(defaults=Policy(trial=self.rules, people=self.people))
+        policies = PolicyFile(defaults=Policy(trial=self.rules, people=self.people, gate=self.gate))
         self.steward = Steward(
             cast(Publisher, self.log), self.log.history, self.database.engine, Scorer(store), policies, lambda: self.now
         )
@@ -82,15 +83,28 @@ class Town:
     def answers(self, version: Version, right: bool, count: int, target: bool = True) -> None:
         """So many users, each asked at random, say whether the version was right and perhaps what would have been."""
         for _ in range(count):
-            self.asked += 1
-            key, user = f"p{self.asked}", f"{self.asked:032x}"
-            text, label = ROWS[self.asked % len(ROWS)]
-            self.now += timedelta(seconds=2)
-            when = (self.now - NOON).total_seconds()
-            output = label if right else "wrong"
-            asked = served(key, text, output, when, user=user, solicit=True, version=version.id)
-            answer = said(key, label if target else "up" if right else "down", when + 1, user=user)
-            self.database.record(asked, answer)
+            self.answer(self.ask(version, right), right, target)
+
+    def ask(self, version: Version, right: bool = False) -> str:
+        """A user of its own is asked at random whether the version was right; the prediction."""
+        self.asked += 1
+        self.now += timedelta(seconds=2)
+        text, label = ROWS[self.asked % len(ROWS)]
+        key, user, output = f"p{self.asked}", f"{self.asked:032x}", label if right else "wrong"
+        self.database.record(served(key, text, output, self.when, user=user, solicit=True, version=version.id))
+        return key
+
+    def answer(self, key: str, right: bool = False, target: bool = True) -> None:
+        """The user answers."""
+        number = int(key.removeprefix("p"))
+        _, label = ROWS[number % len(ROWS)]
+        value = label if target else "up" if right else "down"
+        self.database.record(said(key, value, self.when + 1, user=f"{number:032x}"))
+
+    @property
+    def when(self) -> float:
+        """Seconds since NOON."""
+        return (self.now - NOON).total_seconds()
 
     def tend(self, turns: int = 4) -> None:
         self.now += timedelta(seconds=2)
@@ -142,8 +156,8 @@ Makes = Callable[..., Town]
 
 @pytest.fixture
 def town(tmp_path: Path) -> Makes:
-    def make(people: People | None = None, **rules: Any) -> Town:
-        return Town(tmp_path, Database(), Trial(**rules), people or People())
+    def make(people: People | None = None, gate: Gate | None = None, **rules: Any) -> Town:
+        return Town(tmp_path, Database(), Trial(**rules), people or People(), gate or Gate())
 
     return make
 
@@ -263,6 +277,66 @@ def test_what_nobody_corrected_cannot_tell_and_few_answers_do_not(town: Makes) -
     here.answers(here.v1, False, 3)
     here.tend()
     assert here.verdicts == []
+
+
+def asked_and_half_silent(here: Town) -> list[str]:
+    """A worse champion of which half of those who were asked say nothing; the predictions that these were asked of."""
+    here.promote()
+    silent = []
+    for _ in range(14):
+        silent.append(here.ask(here.v1))
+        here.answers(here.v1, False, 1)
+    here.tend()
+    return silent
+
+
+def test_who_is_silent_speaks_for_who_serves_until_the_answer_comes(town: Makes) -> None:
+    here = town()
+    silent = asked_and_half_silent(here)
+    assert here.verdicts == []
+    for key in silent[2:]:
+        here.answer(key)
+    here.tend()
+    [verdict] = here.verdicts
+    assert verdict.evidence == 13  # and two against it, in the order of asking
+    assert "2 users who did not answer" in verdict.reason
+    assert here.states[-1] == ("champion", "v0", 0.0, "watch")
+
+
+def test_where_half_are_silent_answers_prove_nothing(town: Makes) -> None:
+    here = town(watch_answers=20)
+    here.promote()
+    for _ in range(20):
+        here.ask(here.v1, right=True)
+    here.answers(here.v1, False, 19)
+    here.tend()
+    assert here.verdicts == []
+
+
+def test_silence_is_nothing_where_the_policy_trusts_it(town: Makes) -> None:
+    here = town(gate=Gate(silence="fair"))
+    asked_and_half_silent(here)
+    [verdict] = here.verdicts
+    assert "asked and did not answer are not counted" in verdict.reason
+
+
+def test_where_nobody_answers_reviewers_labels_take_a_champion_back(town: Makes) -> None:
+    here = town()
+    here.promote()
+    for _ in range(20):
+        here.ask(here.v1)
+    here.tend()
+    assert here.verdicts == []
+    for number, (text, label) in enumerate(ROWS):
+        here.database.record(
+            served(f"a{number}", text, "wrong", here.when, user=f"{number:032x}", audit=True, version=here.v1.id),
+            reviewed(text, "relabel", label, here.when + 1, audit_of=f"a{number}"),
+        )
+        here.now += timedelta(seconds=2)
+    here.tend()
+    [verdict] = here.verdicts
+    assert "audits since it serves" in verdict.reason
+    assert here.states[-1] == ("champion", "v0", 0.0, "watch")
 
 
 def test_the_watch_ends_and_can_be_switched_off(town: Makes) -> None:

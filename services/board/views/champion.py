@@ -52,7 +52,7 @@ def serving(now: Aliases) -> None:
             reign("Canary", now.canary)
             st.caption(
                 "Both accuracies are since its trial began, by answers that were asked for at random. Users who were "
-                "asked and did not answer are not counted, whatever `gate.silence` says: it holds for the gate alone."
+                "asked and did not answer are not counted, whatever `gate.silence` says: it holds for gate and watch."
             )
 
 
