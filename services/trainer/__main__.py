@@ -7,7 +7,7 @@ from multiprocessing.context import ForkServerContext
 
 from sqlalchemy import Engine
 
-from services.trainer.checkpoints import Checkpoints
+from services.trainer.checkpoint_folder import CheckpointFolder
 from services.trainer.child import check_device, context
 from services.trainer.desk import Desk
 from services.trainer.settings import TrainerSettings
@@ -45,7 +45,7 @@ def main() -> None:
                 desk=desk,
                 artifacts=ArtifactStore(platform.artifacts_url),
                 forkserver=forkserver,
-                checkpoints=Checkpoints(settings.work_dir / "checkpoints", settings.checkpoint_s),
+                checkpoints=CheckpointFolder(settings.work_dir / "checkpoints", settings.checkpoint_s),
                 work_dir=settings.work_dir / "unfinished",
                 threads=settings.threads,
                 device=settings.device,

@@ -9,54 +9,35 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 
-from schemas.events import CandidateTrained, TrainingRequested
-from services.trainer import candidate
-from services.trainer.checkpoints import Checkpoints
-from services.trainer.child import Child, Job, start
-from services.trainer.desk import Desk, NotYetError
-from services.trainer.origins import Origins
+from schemas.events import TrainingRequested
+from services.trainer.checkpoint_folder import CheckpointFolder
+from services.trainer.desk import Desk
+from services.trainer.making import FailedTrainingError, Maker
+from services.trainer.place import POLL_MS, InterruptedTrainingError, Place
 from services.trainer.progress import State, progressed
-from services.trainer.reports import Failure, Outcome, Progress
-from services.trainer.snapshot import Snapshot
+from services.trainer.reports import Progress
 from services.trainer.start import NothingToLearnError
 from shared import attempts
 from shared.artifacts import ArtifactStore
 from shared.crash import crash_point
 from shared.envelope import unseal
-from shared.errors import ArtifactError, InvalidEventError, UnavailableError
+from shared.errors import ArtifactError, InvalidEventError
 from shared.kafka import Publisher
 from shared.observe import EVENTS_IN, EVENTS_OUT, Pulse
 from shared.topics import TRAINING_REQUESTS
 
-POLL_MS = 500
-WATCH_MS = 100  # how soon a finished child is noticed
-PROGRESS_S = 0.5
-PATIENCE_S = 120  # for SQL to know a request; the recorder lags by milliseconds, or it is down
-
-STORE_MS = 2000  # until an artifact store that is away is asked again
-
-Told = TypeVar("Told")
 log = structlog.get_logger()
-
-
-class InterruptedTrainingError(Exception):
-    """The partition went to another member, or the process is to stop: the request is for later."""
-
-
-class FailedTrainingError(Exception):
-    """The request cannot be met, now or later; the reason says why."""
 
 
 @dataclass
@@ -68,12 +49,27 @@ class Worker:
     desk: Desk
     artifacts: ArtifactStore
     forkserver: ForkServerContext
-    checkpoints: Checkpoints
+    checkpoints: CheckpointFolder
     work_dir: Path
     threads: int
     device: str
     pulse: Pulse
     stopping: threading.Event
+
+    @cached_property
+    def maker(self) -> Maker:
+        """Who makes versions."""
+        return Maker(
+            desk=self.desk,
+            artifacts=self.artifacts,
+            forkserver=self.forkserver,
+            checkpoints=self.checkpoints,
+            work_dir=self.work_dir,
+            threads=self.threads,
+            device=self.device,
+            place=Place(self.consumer, self.pulse, self.stopping),
+            tell=lambda request, now: self._tell(request, "running", now),
+        )
 
     def run(self) -> None:
         """Take requests until asked to stop."""
@@ -131,7 +127,7 @@ class Worker:
         """
         self._tell(request, "started")
         try:
-            event = self._made(request, part, offset)
+            event = self.maker.make(request, part, offset)
         except NothingToLearnError as reason:
             self._tell(request, "skipped", detail=str(reason))
             return
@@ -145,120 +141,6 @@ class Worker:
         EVENTS_OUT.labels("trainer", "CandidateTrained").inc()
         self._tell(request, "finished", Progress(event.steps, event.steps, 0.0, event.examples_per_s, 0.0))
         log.info("candidate_trained", model=event.model, version=event.version, lessons=len(event.lessons))
-
-    def _made(self, request: TrainingRequested, part: TopicPartition, offset: int) -> CandidateTrained:
-        """The announcement of the request's version, which is trained unless it is stored.
-
-        Raises:
-            ArtifactError: the files of the champion, or of the version, are not what they were.
-            FailedTrainingError, InterruptedTrainingError, NothingToLearnError: there is none.
-        """
-        erasures = self.desk.erasures()
-        snapshot, texts = self._prepared(request, part, offset)
-        event = self._announced(snapshot, request, part)
-        if event is None:
-            crash_point("trainer.before_training")
-            attempts.forgive(self.consumer, part, offset)  # it may be killed as often as it likes while a child trains
-            self._train(request, snapshot, texts, part, erasures)
-            event = self._announced(snapshot, request, part)
-        assert event is not None  # it was stored a moment ago, and nobody removes a version
-        return event
-
-    def _prepared(
-        self, request: TrainingRequested, part: TopicPartition, offset: int
-    ) -> tuple[Snapshot, Mapping[str, str]]:
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            try:
-                return self.desk.prepare(request, f"{part.topic}/{part.partition}/{offset}")
-            except NotYetError as reason:
-                if time.monotonic() > deadline:
-                    log.warning("still_waiting", request_id=request.request_id, reason=str(reason))
-                    raise InterruptedTrainingError(str(reason)) from None
-            self._idle(part)
-
-    def _train(
-        self,
-        request: TrainingRequested,
-        snapshot: Snapshot,
-        texts: Mapping[str, str],
-        part: TopicPartition,
-        erasures: int,
-    ) -> None:
-        """Train a version in a child, and store it, unless a user was erased meanwhile who had a part in it."""
-        origins = self._origins(snapshot)
-        parent = None
-        if snapshot.goes_on_from:
-            folder = candidate.folder_of(snapshot.goes_on_from)
-            parent, _ = self._patiently(part, lambda: self.artifacts.get(folder, snapshot.parent_manifest))
-        output = self.work_dir / snapshot.version
-        output.mkdir(parents=True)
-        checkpoint = self.checkpoints.place(snapshot, origins, erasures), self.checkpoints.every_s
-        child = start(self.forkserver, Job(snapshot, texts, parent, output, self.threads, self.device, *checkpoint))
-        try:
-            result = self._watch(child, request, part)
-            if isinstance(result, Failure):
-                raise FailedTrainingError(f"Training {result.error}; see the trainer's log.")
-            crash_point("trainer.after_adapter_write")
-            if self._is_forgotten(snapshot, erasures):
-                raise InterruptedTrainingError("a user was erased who had a part in it")
-            outcome = result
-            self._patiently(part, lambda: candidate.store(self.artifacts, snapshot, origins, outcome, output))
-            crash_point("trainer.after_rename")
-        finally:
-            child.stop()
-            shutil.rmtree(output, ignore_errors=True)
-
-    def _announced(
-        self, snapshot: Snapshot, request: TrainingRequested, part: TopicPartition
-    ) -> CandidateTrained | None:
-        return self._patiently(part, lambda: candidate.announced(self.artifacts, snapshot, request, datetime.now(UTC)))
-
-    def _patiently(self, part: TopicPartition, ask: Callable[[], Told]) -> Told:
-        """What the artifact store answers, as soon as it does: what was trained is not to be trained again."""
-        while True:
-            try:
-                return ask()
-            except UnavailableError as reason:
-                log.warning("waiting", reason=str(reason))
-                self._idle(part, STORE_MS)
-
-    def _origins(self, snapshot: Snapshot) -> Origins:
-        try:
-            return self.desk.origins(snapshot)
-        except NotYetError as reason:
-            raise InterruptedTrainingError(str(reason)) from None
-
-    def _is_forgotten(self, snapshot: Snapshot, erasures: int) -> bool:
-        try:
-            return self.desk.forget(snapshot, erasures)
-        except NotYetError as reason:
-            raise InterruptedTrainingError(str(reason)) from None
-
-    def _watch(self, child: Child, request: TrainingRequested, part: TopicPartition) -> Outcome | Failure:
-        """Pass the child's progress on until it ends, polling all the while."""
-        told = 0.0
-        while True:
-            running = child.process.is_alive()  # asked before the news, so that the last words are not missed
-            for news in child.news():
-                if not isinstance(news, Progress):
-                    return news
-                crash_point("trainer.mid_epoch")
-                if time.monotonic() - told >= PROGRESS_S:
-                    told = time.monotonic()
-                    self._tell(request, "running", news)
-            if not running:
-                return Failure(f"ended with exit code {child.process.exitcode}")
-            self._idle(part, WATCH_MS)
-
-    def _idle(self, part: TopicPartition, timeout_ms: int = POLL_MS) -> None:
-        """Let the time pass without losing the place in the group."""
-        self.consumer.pause(*self.consumer.assignment())  # newly assigned partitions arrive unpaused
-        for other, records in self.consumer.poll(timeout_ms=timeout_ms, max_records=1).items():
-            self.consumer.seek(other, records[0].offset)
-        self.pulse.touch()
-        if self.stopping.is_set() or part not in self.consumer.assignment():
-            raise InterruptedTrainingError("stopped" if self.stopping.is_set() else "the partition moved")
 
     def _tell(self, request: TrainingRequested, state: State, now: Progress | None = None, detail: str = "") -> None:
         self.publisher.publish(progressed(request, state, datetime.now(UTC), now, detail))

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from schemas.events import CandidateTrained, Event, TrainingProgressed, TrainingRequested
-from services.trainer.checkpoints import Checkpoints
+from services.trainer.checkpoint_folder import CheckpointFolder
 from services.trainer.child import context
 from services.trainer.desk import Desk
 from services.trainer.worker import Worker
@@ -33,7 +33,7 @@ def trainer(stage: Stage, **options: int) -> Iterator[Worker]:
     consumer = stage.bus.consumer("trainer", (TRAINING_REQUESTS,), None, max_poll_records=1, **options)
     with stage.bus.publisher() as publisher:
         desk = Desk(stage.database.engine, stage.policies, lambda: read_states(stage.bus), snapshots(stage))
-        kept = Checkpoints(stage.folder / "trainer/checkpoints", 60.0)
+        kept = CheckpointFolder(stage.folder / "trainer/checkpoints", 60.0)
         one = Worker(
             consumer,
             publisher,

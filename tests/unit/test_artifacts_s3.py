@@ -15,7 +15,7 @@ from schemas.events import ModelCard, TrainingRequested
 from services.predictor.serving import Serving
 from services.recorder.intake import Intake
 from services.recorder.recording import Recording
-from services.trainer.worker import InterruptedTrainingError, Worker
+from services.trainer.place import InterruptedTrainingError, Place
 from shared.artifacts import ArtifactStore
 from shared.datasets import Row, store_dataset
 from shared.errors import ArtifactError, UnavailableError
@@ -196,15 +196,15 @@ class Idle:
 
 
 def test_a_trainer_keeps_what_it_trained_until_the_store_is_back_and_polls_meanwhile(
-    s3_server: S3, store: ArtifactStore, files: Path, tmp_path: Path
+    s3_server: S3, store: ArtifactStore, files: Path
 ) -> None:
-    idle, stopping, unused = Idle(TopicPartition("requests", 0)), threading.Event(), cast(Any, None)
-    trainer = Worker(cast(Any, idle), unused, unused, store, unused, unused, tmp_path, 1, "cpu", Pulse(), stopping)
+    idle, stopping = Idle(TopicPartition("requests", 0)), threading.Event()
+    place = Place(cast(Any, idle), Pulse(), stopping)
     s3_server.stop()
     back = threading.Timer(1.5, s3_server.start)
     back.start()
     try:
-        digest = trainer._patiently(idle.part, lambda: store.put(FOLDER, files, {}))
+        digest = place.patiently(idle.part, lambda: store.put(FOLDER, files, {}))
     finally:
         back.join()
     assert store.digest(FOLDER) == digest
@@ -212,7 +212,7 @@ def test_a_trainer_keeps_what_it_trained_until_the_store_is_back_and_polls_meanw
     s3_server.stop()
     stopping.set()
     with pytest.raises(InterruptedTrainingError):
-        trainer._patiently(idle.part, lambda: store.put("versions/v-2", files, {}))
+        place.patiently(idle.part, lambda: store.put("versions/v-2", files, {}))
 
 
 def test_a_cache_that_cannot_be_written_is_no_fault_of_the_folder(

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from services.trainer.checkpoint import Checkpoint, Stage
-from services.trainer.checkpoints import Checkpoints
+from services.trainer.checkpoint_folder import CheckpointFolder
 from services.trainer.child import Child, Job, context, start
 from services.trainer.costs import Costs
 from services.trainer.increment import Trained, train
@@ -167,7 +167,7 @@ def test_a_short_training_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_of_each_training_there_is_one_file_and_none_after_an_erasure(tmp_path: Path) -> None:
-    kept, snapshot, events = Checkpoints(tmp_path / "c", 60), frozen(QUICK), Origins.of(["f-1", "f-2"])
+    kept, snapshot, events = CheckpointFolder(tmp_path / "c", 60), frozen(QUICK), Origins.of(["f-1", "f-2"])
     path = kept.place(snapshot, events, erasures=3)
     path.write_bytes(b"weights")
     path.with_suffix(".tmp").write_bytes(b"torn")

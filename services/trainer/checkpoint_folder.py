@@ -19,8 +19,8 @@ from shared.text import short_hash
 
 
 @dataclass(frozen=True)
-class Checkpoints:
-    """Where they are, and after how many seconds of training the next one is due."""
+class CheckpointFolder:
+    """Where checkpoints are, and after how many seconds of training the next one is due."""
 
     folder: Path
     every_s: float
