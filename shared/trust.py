@@ -19,6 +19,7 @@ from math import prod
 
 MEMORY = timedelta(days=30)
 UNKNOWN = 0.5  # the mean of the prior
+MOST_HEARD = 200  # newest votes on one input that are heard, so that a greeting sent a million times stays cheap
 ENDORSEMENT = 0.5  # share of a vote that only endorses what was served
 
 

@@ -162,6 +162,7 @@ class Rows:
             "solicited": False,
             "target": None,
             "wrong": False,
+            "further": True,
             "app": "shop",
             **given,
         }

@@ -165,8 +165,9 @@ class Line:
 
     def _example(self, row: Row, learned_in: str | None) -> dict[str, object]:
         self._given += 1
+        key = example_id(MODEL, row.text)
         return {
-            "id": example_id(MODEL, row.text),
+            "id": key,
             "model": MODEL,
             "text": row.text,
             "origin": "feedback",
@@ -176,6 +177,7 @@ class Line:
             "weight": 1.0,
             "votes": 1,
             "first_at": _START + timedelta(seconds=self._given),
+            "first_event": f"f-{key}",
             "learned_in": learned_in,
         }
 

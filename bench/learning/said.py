@@ -35,7 +35,10 @@ class Said(NamedTuple):
 
 def rows_of(said: Sequence[Said], model: str, version: str, start: datetime) -> Iterator[SQLModel]:
     """Inputs, answers and feedback, a second apart."""
-    for text in dict.fromkeys(one.text for one in said):
+    first: dict[str, str] = {}
+    for number, one in enumerate(said):
+        first.setdefault(one.text, f"f-{number}")
+    for text, event in first.items():
         yield Example(
             id=example_id(model, text),
             model=model,
@@ -45,6 +48,7 @@ def rows_of(said: Sequence[Said], model: str, version: str, start: datetime) -> 
             status="pending",
             reason="no_target",
             first_at=start,
+            first_event=event,
         )
     for number, one in enumerate(said):
         kind, value, wrong = one.feedback
@@ -60,7 +64,15 @@ def rows_of(said: Sequence[Said], model: str, version: str, start: datetime) -> 
         yield Prediction(
             event_id=f"e-{number}", input=one.text, output=one.output, solicit=False, solicit_rate=0.0, **common
         )
-        yield FeedbackRow(event_id=f"f-{number}", kind=kind, value=value, wrong=wrong, solicited=False, **common)
+        yield FeedbackRow(
+            event_id=f"f-{number}",
+            kind=kind,
+            value=value,
+            wrong=wrong,
+            solicited=False,
+            further=first[one.text] != f"f-{number}",
+            **common,
+        )
 
 
 def correction(model: str, row: Row, version: str) -> dict[str, Any]:
@@ -82,5 +94,6 @@ def correction(model: str, row: Row, version: str) -> dict[str, Any]:
         "solicited": False,
         "target": row.label,
         "wrong": True,
+        "further": False,
         "counted": True,
     }

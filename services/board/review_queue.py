@@ -14,6 +14,7 @@ from services.board.database import records, rows
 from services.board.lineage import names
 from shared.grading import meaning
 from shared.tables import Example, FeedbackRow, Prediction
+from shared.tables.words import said_on
 
 Kind = Literal["quarantined", "new label", "called wrong", "disputed"]
 SETTLED = ("rejected_by_reviewer", "anchor_twin")  # a decision would change nothing: one was taken, or no one may
@@ -81,7 +82,7 @@ def _belongs(model: str, kind: Kind) -> ColumnElement[bool]:
     if kind == "new label":
         return (status == "pending") & (reason == "new_label")
     if kind == "called wrong":  # on side train alone: evidence must not be picked by who was wrong
-        said = select(col(FeedbackRow.example_id)).where(col(FeedbackRow.example_id) == col(Example.id))
+        said = select(col(FeedbackRow.event_id)).where(said_on(Example, FeedbackRow))
         return (status == "pending") & (reason == "no_target") & (col(Example.side) == "train") & said.exists()
     disputed = (
         select(col(FeedbackRow.example_id))
@@ -105,8 +106,9 @@ def _served(engine: Engine, model: str, ids: list[str]) -> dict[str, Served]:
             col(Prediction.version),
             newest.label("place"),
         )
-        .join(FeedbackRow, col(FeedbackRow.prediction_id) == col(Prediction.prediction_id))
-        .where(col(FeedbackRow.example_id).in_(ids))
+        .join_from(Example, FeedbackRow, said_on(Example, FeedbackRow))
+        .join(Prediction, col(Prediction.prediction_id) == col(FeedbackRow.prediction_id))
+        .where(col(Example.id).in_(ids))
         .subquery()
     )
     called = names(engine, model)
@@ -117,9 +119,10 @@ def _served(engine: Engine, model: str, ids: list[str]) -> dict[str, Served]:
 def _voices(engine: Engine, ids: list[str]) -> dict[str, tuple[tuple[str, int], ...]]:
     found = rows(
         engine,
-        select(col(FeedbackRow.example_id), col(FeedbackRow.target), func.count())
-        .where(col(FeedbackRow.example_id).in_(ids), col(FeedbackRow.target).is_not(None))
-        .group_by(col(FeedbackRow.example_id), col(FeedbackRow.target))
+        select(col(Example.id), col(FeedbackRow.target), func.count())
+        .join(FeedbackRow, said_on(Example, FeedbackRow, col(FeedbackRow.target).is_not(None)))
+        .where(col(Example.id).in_(ids))
+        .group_by(col(Example.id), col(FeedbackRow.target))
         .order_by(func.count().desc(), col(FeedbackRow.target)),
     )
     voices: dict[str, dict[str, tuple[str, int]]] = {}

@@ -15,6 +15,7 @@ from services.evaluator import silence
 from services.evaluator.rows import Row
 from shared.anchor import version_of
 from shared.tables import Example, FeedbackRow, Prediction
+from shared.tables.words import said_on
 
 MOST_CORRECTIONS = 2000  # newest open corrections that a verdict looks at; bounds its cost
 MOST_LESSONS = 5000  # of a candidate that are looked through for triggers: all but of a refresh
@@ -95,23 +96,19 @@ def _anchor(model: str) -> Query:
 def _corrections(model: str) -> Query:
     """Corrected lessons that no promoted version got right so far, newest first."""
     one = _newest(model, "train", MOST_EXAMINED)
-    corrected = exists().where(
-        col(FeedbackRow.example_id) == col(one.id),
-        col(FeedbackRow.kind) == "correction",
-        col(FeedbackRow.wrong).is_(True),
-        col(FeedbackRow.solicited).is_(False),
-    )
+    correction = col(FeedbackRow.kind) == "correction", col(FeedbackRow.wrong).is_(True)
+    corrected = exists().where(said_on(one, FeedbackRow, *correction, col(FeedbackRow.solicited).is_(False)))
     still_open = select(one).where(one.status == "train", col(one.fixed_in).is_(None), corrected)
     return still_open.order_by(col(one.first_at).desc()).limit(MOST_CORRECTIONS)
 
 
 def tagged(session: Session, rows: list[Row], tags: Collection[str]) -> list[Row]:
     """The rows with the wanted tags of a prediction that was answered; the first by id where there were several."""
-    of_rows = col(FeedbackRow.example_id).in_([row.id for row in rows])
     query = (
-        select(FeedbackRow.example_id, Prediction.tags)
+        select(Example.id, Prediction.tags)
+        .join(FeedbackRow, said_on(Example, FeedbackRow, col(FeedbackRow.solicited).is_(True)))
         .join(Prediction, col(Prediction.prediction_id) == col(FeedbackRow.prediction_id))
-        .where(of_rows, col(FeedbackRow.solicited).is_(True))
+        .where(col(Example.id).in_([row.id for row in rows]))
         .order_by(col(Prediction.prediction_id).desc())
     )
     said = {one: {tag: value for tag, value in found.items() if tag in tags} for one, found in session.exec(query)}

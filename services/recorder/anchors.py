@@ -15,10 +15,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, select
 from sqlmodel import col
 
-from services.recorder.datasets import example_of
+from services.recorder.datasets import vouch
 from services.recorder.heads import Class
 from services.recorder.labels import Named
-from services.recorder.sql import among, chunks, replace
+from services.recorder.sql import among, chunks
 from shared.policy import People, PolicyFile
 from shared.tables import Example, Review, Vouched
 from shared.text import class_of
@@ -91,7 +91,7 @@ def settle(connection: Connection, ids: Iterable[str], policies: PolicyFile) -> 
         }
         cards = _cards(connection, list(added))
         edited.labels |= _ruled(connection, list(added))
-        replace(connection, [example_of(cards.get(example) or _row(example, added[example])) for example in added])
+        vouch(connection, [cards.get(example) or _row(example, added[example]) for example in added])
         edited.examples |= added.keys()
         edited.classes |= {(first.model, class_of(example)) for example, first in added.items()}
     return edited

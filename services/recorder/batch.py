@@ -281,8 +281,8 @@ def _join(connection: Connection, stored: facts.Stored, touched: Touched, polici
     votes = [one for one in joined if one.target is not None]
     counted = caps.count(connection, votes, policies)
     known_since = accounts.first_votes(connection, accounts.asked(votes, policies))
-    join.write(connection, stored.feedback, joined, counted.events)
     known = heads.hear(connection, [*joined, *draws.new(stored)])
+    join.write(connection, stored.feedback, joined, counted.events, known.first)
     touched.newcomers, touched.votes, touched.counted = known.newcomers, votes, counted.events
     touched.classes |= known.classes
     touched.examples |= {one.answer.example_id for one in votes} | {vote.example_id for vote in counted.displaced}

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 from sqlmodel import col
 
 from schemas.events import ModelStateChanged, TrainingRequested
 from services.recorder.heads import Class
-from services.recorder.sql import insert_new, replace
+from services.recorder.sql import among, chunks, insert_new, replace
 from shared.artifacts import ArtifactStore
 from shared.datasets import Row, read_dataset
-from shared.tables import Example, ModelRow, Vouched
+from shared.tables import Example, FeedbackRow, ModelRow, Vouched
 from shared.text import class_of, example_id
 
 
@@ -57,10 +57,9 @@ def register(
         _add_model(connection, event)
         rows = _vouched(event, datasets[event.event_id])
         new = insert_new(connection, rows)
-        held = [example_of(row) for row in rows if row.example_id in new]
-        replace(connection, held)
+        vouch(connection, [row for row in rows if row.example_id in new])
         examples |= new
-        classes |= {(row.model, class_of(row.id)) for row in held}
+        classes |= {(row.model, class_of(row.example_id)) for row in rows if row.example_id in new}
     return Registered(frozenset(examples), frozenset(classes))
 
 
@@ -110,7 +109,16 @@ def _vouched(event: TrainingRequested, imported: Imported) -> list[Vouched]:
     return list(rows.values())
 
 
-def example_of(row: Vouched) -> Example:
+def vouch(connection: Connection, rows: Sequence[Vouched]) -> None:
+    """Make rows that a person vouches for examples, whatever was there: all that users said of them is further now."""
+    for ids in chunks(row.example_id for row in rows):
+        first = select(col(Example.first_event)).where(among(connection, Example.id, ids))
+        said = col(FeedbackRow.event_id).in_(first) & among(connection, FeedbackRow.example_id, ids)
+        connection.execute(update(FeedbackRow).where(said).values(further=True))
+    replace(connection, [_example(row) for row in rows])
+
+
+def _example(row: Vouched) -> Example:
     """A row that a person vouches for, as an example that nobody has judged yet."""
     return Example(
         id=row.example_id,

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, case, func, select
-from sqlalchemy.orm import aliased
+from sqlalchemy import Connection, Row, Select, case, select
 from sqlmodel import col
 
 from services.recorder import anchors
 from services.recorder.anchors import Edit
 from services.recorder.sql import among
-from services.recorder.votes import MAX_VOTES, Ruling, Vote
+from services.recorder.votes import Ruling, Vote
 from shared import label_schema
 from shared.label_schema import LabelSchema
 from shared.policy import PolicyFile
 from shared.tables import Example, FeedbackRow, Prediction, Review, Version, Vouched
+from shared.tables.words import heard_on, said_on
 
 RULINGS = ("accept", "reject", "relabel")
 VOTE_COLUMNS = (
@@ -34,7 +33,6 @@ VOTE_COLUMNS = (
     "wrong",
     "version",
 )
-EVER = datetime(1, 1, 2, tzinfo=UTC)  # before any event, in every time zone
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def standing(one: Evidence, schema: LabelSchema) -> Evidence:
 
 
 def _votes(connection: Connection, ids: Sequence[str]) -> dict[str, list[Vote]]:
-    """The counted votes of each example from its MAX_VOTES-th newest on (more when some are of the same moment)."""
+    """The counted votes of each example from its MOST_HEARD-th newest on (more when some are of the same moment)."""
     rows = connection.execute(_newest_votes().where(among(connection, Example.id, ids))).all()
     knowledge = labels_of(connection, {row.version for row in rows})
     votes: dict[str, list[Vote]] = defaultdict(list)
@@ -127,36 +125,18 @@ def _votes(connection: Connection, ids: Sequence[str]) -> dict[str, list[Vote]]:
 
 def _capped(connection: Connection, ids: Sequence[str]) -> set[str]:
     """Those with votes that do not count."""
-    beyond = select(col(FeedbackRow.example_id)).where(
-        among(connection, FeedbackRow.example_id, ids), col(FeedbackRow.counted).is_(False)
+    beyond = select(col(Example.id)).join(
+        FeedbackRow, said_on(Example, FeedbackRow, col(FeedbackRow.counted).is_(False))
     )
-    found = connection.execute(beyond.distinct()).scalars() if ids else ()
-    return {example for example in found if example is not None}
+    return set(connection.execute(beyond.where(among(connection, Example.id, ids))).scalars()) if ids else set()
 
 
 def _newest_votes() -> Select[*tuple[Any, ...]]:
-    """Votes joined to their examples; the subquery finds each example's oldest vote that is heard by index alone."""
-    other = aliased(FeedbackRow)
-    oldest = (
-        select(col(other.occurred_at))
-        .where(col(other.example_id) == col(Example.id), col(other.counted).is_(True))
-        .order_by(col(other.occurred_at).desc())
-        .offset(MAX_VOTES - 1)
-        .limit(1)
-        .scalar_subquery()
-    )
-    heard = (
-        (col(FeedbackRow.example_id) == col(Example.id))
-        & col(FeedbackRow.counted).is_(True)
-        & (col(FeedbackRow.occurred_at) >= func.coalesce(oldest, EVER))
-    )
+    """Votes joined to their examples, with the scores of what they are about."""
+    served = col(Prediction.prediction_id) == col(FeedbackRow.prediction_id)
+    score = select(col(Prediction.score)).where(served).scalar_subquery()
     columns = [col(getattr(FeedbackRow, name)) for name in VOTE_COLUMNS]
-    return (
-        select(*columns, col(Prediction.score))
-        .select_from(Example)
-        .join(FeedbackRow, heard)
-        .join(Prediction, col(Prediction.prediction_id) == col(FeedbackRow.prediction_id))
-    )
+    return select(*columns, score.label("score")).join_from(Example, FeedbackRow, heard_on(Example, FeedbackRow))
 
 
 def _vote(row: Row[Any], knew: bool) -> Vote:

@@ -22,7 +22,7 @@ from services.recorder.join import Joined, words_on
 from services.recorder.rows import Row, overwrite
 from services.recorder.sql import among, beginning, chunks
 from shared.policy import PolicyFile, Trust
-from shared.tables import Example
+from shared.tables import Example, FeedbackRow
 from shared.text import class_of
 
 Class = tuple[str, str]  # model, and what its examples' ids begin with
@@ -71,10 +71,14 @@ class Newcomer:
 
 @dataclass
 class Heads:
-    """What a change of first words touched: new inputs by id, and classes whose side may be another one."""
+    """What a change of first words touched: new inputs by id, and classes whose side may be another one.
+
+    `first` are the event ids of what is said first by now.
+    """
 
     newcomers: dict[str, Newcomer] = field(default_factory=dict)
     classes: set[Class] = field(default_factory=set)
+    first: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -91,13 +95,20 @@ class Member:
 
 
 def hear(connection: Connection, joined: Iterable[Joined]) -> Heads:
-    """Find what newly joined feedback says first: of new inputs, or before all others of old ones."""
+    """Find what newly joined feedback says first: of new inputs, or before all others of old ones.
+
+    The feedback itself is not written yet; what was the first word until now is marked as a further one.
+    """
     first = _first(one for one in joined if one.teaches)
     known = _known(connection, first)
-    heads = Heads({example: _newcomer(word) for example, word in first.items() if example not in known})
-    heads.classes = {newcomer.of for newcomer in heads.newcomers.values()}
-    earlier = [first[example] for example, moment in known.items() if moment and first[example].moment < moment]
-    heads.classes |= _rewrite(connection, earlier)
+    new = {example: word for example, word in first.items() if example not in known}
+    earlier = {
+        moment[1]: first[example] for example, moment in known.items() if moment and first[example].moment < moment
+    }
+    _mark_further(connection, earlier, True)
+    heads = Heads({example: _newcomer(word) for example, word in new.items()})
+    heads.classes = {newcomer.of for newcomer in heads.newcomers.values()} | _rewrite(connection, earlier.values())
+    heads.first = frozenset(word.event_id for word in (*new.values(), *earlier.values()))
     return heads
 
 
@@ -137,6 +148,7 @@ def forget(connection: Connection, ids: Iterable[str]) -> Heads:
         asked = [example for example, _ in told]
         first = _first([*words_on(connection, asked), *draws.of(connection, asked)])
         _rewrite(connection, first.values())
+        _mark_further(connection, (word.event_id for word in first.values()), False)
         gone = [example for example, _ in told if example not in first]
         connection.execute(delete(Example).where(col(Example.id).in_(gone)))
     return heads
@@ -165,7 +177,8 @@ def settle(
             newcomer.side = side
         if side == "holdout" or any(member.side == "holdout" for member in old):
             models.add(of[0])
-    overwrite(connection, Example, [{"id": example, "side": side} for example, side in moved.items()])
+    begun = [{"id": example, "side": side, "graduated": False} for example, side in moved.items()]
+    overwrite(connection, Example, begun)  # whether they are older than the gate's window is seen after this
     overwrite(connection, Example, [{"id": example, "guard": guard} for example, guard in marked.items()])
     return moved.keys() | marked.keys(), models
 
@@ -217,6 +230,11 @@ def _rewrite(connection: Connection, words: Iterable[Joined]) -> set[Class]:
     names = ("id", "text", "user_key", "first_at", "first_event", "first_solicited")
     overwrite(connection, Example, [{name: row[name] for name in names} for row in rows])
     return {(row["model"], class_of(row["id"])) for row in rows}
+
+
+def _mark_further(connection: Connection, words: Iterable[str], further: bool) -> None:
+    """Say of feedback whether it is not the first word any more, or that it is now. A draw is none and has no row."""
+    overwrite(connection, FeedbackRow, [{"event_id": word, "further": further} for word in words])
 
 
 MEMBER: tuple[Any, ...] = (

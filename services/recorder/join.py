@@ -15,7 +15,8 @@ from services.recorder.identity import Fresh
 from services.recorder.rows import Row, insert, overwrite
 from services.recorder.sql import among, chunks
 from shared.grading import same_output
-from shared.tables import FeedbackRow, Prediction
+from shared.tables import Example, FeedbackRow, Prediction
+from shared.tables.words import said_on
 
 RIGHT_STARS = 4  # of five: four and five say that the output was right, one and two that it was wrong
 WRONG_STARS = 2
@@ -104,12 +105,13 @@ def write(
     feedback: Sequence[Fresh[FeedbackReceived]],
     joined: Sequence[Joined],
     counted: frozenset[str],
+    first: frozenset[str],
 ) -> None:
     """Write new feedback with what the join told of it, and complete the orphans among what was joined.
 
-    `counted` are the event ids of those that are votes within their user's cap.
+    `counted` are the event ids of those that are votes within their user's cap, `first` of first words on their inputs.
     """
-    told = {one.event_id: _columns(one, counted) for one in joined}
+    told = {one.event_id: _columns(one, counted, first) for one in joined}
     insert(connection, FeedbackRow, (_row(*one) | told.pop(one.event.event_id, ORPHAN) for one in feedback))
     overwrite(connection, FeedbackRow, [{"event_id": event_id, **columns} for event_id, columns in told.items()])
 
@@ -148,14 +150,15 @@ def _orphans(connection: Connection, answers: Mapping[str, Answer]) -> list[Join
 
 
 def words_on(connection: Connection, examples: Sequence[str]) -> list[Joined]:
-    """All feedback on some inputs that teaches something."""
+    """All feedback on some examples that teaches something."""
     teaches = or_(
         col(FeedbackRow.target).is_not(None), col(FeedbackRow.wrong).is_(True), col(FeedbackRow.kind) == "preference"
     )
     query: Select[*tuple[Any, ...]] = (
         select(*FEEDBACK, *ANSWER, col(FeedbackRow.target), col(FeedbackRow.wrong))
-        .join_from(FeedbackRow, Prediction, col(FeedbackRow.prediction_id) == col(Prediction.prediction_id))
-        .where(among(connection, FeedbackRow.example_id, examples), teaches)
+        .join_from(Example, FeedbackRow, said_on(Example, FeedbackRow, teaches))
+        .join(Prediction, col(FeedbackRow.prediction_id) == col(Prediction.prediction_id))
+        .where(among(connection, Example.id, examples))
     )
     return [
         Joined(event_id, at, key, user, kind, Answer(*told[:-2]), *told[-2:])
@@ -179,7 +182,7 @@ def _row(event: FeedbackReceived, content: str) -> Row:
     }
 
 
-def _columns(one: Joined, counted: frozenset[str]) -> Row:
+def _columns(one: Joined, counted: frozenset[str], first: frozenset[str]) -> Row:
     return {
         "model": one.answer.model,
         "version": one.answer.version,
@@ -187,6 +190,7 @@ def _columns(one: Joined, counted: frozenset[str]) -> Row:
         "solicited": one.answer.solicited,
         "target": one.target,
         "wrong": one.wrong,
+        "further": one.event_id not in first,
         "counted": None if one.target is None else one.event_id in counted,
     }
 
@@ -207,5 +211,5 @@ ANSWER = (
     col(Prediction.solicit),
     col(Prediction.score),
 )
-JOINED_COLUMNS = ("model", "version", "example_id", "solicited", "target", "wrong", "counted")
+JOINED_COLUMNS = ("model", "version", "example_id", "solicited", "target", "wrong", "further", "counted")
 ORPHAN: Row = dict.fromkeys(JOINED_COLUMNS)  # what is known of an orphan

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared.grading import meaning, same_output
-from shared.trust import UNKNOWN, vote_weight
-
-MAX_VOTES = 200  # newest votes on one input that are heard, so that a greeting sent a million times stays cheap
+from shared.trust import MOST_HEARD, UNKNOWN, vote_weight
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,8 @@ class Tally:
 
 
 def newest(votes: Iterable[Vote]) -> tuple[Vote, ...]:
-    """The newest MAX_VOTES votes, oldest first."""
-    return tuple(sorted(votes, key=lambda vote: (vote.occurred_at, vote.event_id))[-MAX_VOTES:])
+    """The newest MOST_HEARD votes, oldest first."""
+    return tuple(sorted(votes, key=lambda vote: (vote.occurred_at, vote.event_id))[-MOST_HEARD:])
 
 
 def voices(votes: Iterable[Vote]) -> tuple[Vote, ...]:

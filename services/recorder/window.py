@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Connection, literal, select, tuple_, update
+from sqlalchemy import Connection, literal, literal_column, select, tuple_, update
 from sqlmodel import col
 
 from services.recorder.sql import chunks
 from shared.policy import PolicyFile
 from shared.tables import Example, UtcTime
+
+ON_HOLDOUT = col(Example.side) == literal_column("'holdout'")  # spelt out, so that it is seen to be the index's
 
 
 def settle(connection: Connection, models: Iterable[str], policies: PolicyFile) -> set[str]:
@@ -30,23 +32,20 @@ def settle(connection: Connection, models: Iterable[str], policies: PolicyFile) 
 
 def _crossing(connection: Connection, model: str, window: int) -> tuple[set[str], set[str]]:
     place = tuple_(col(Example.first_at), col(Example.id))
-    mine = select(col(Example.id)).where(col(Example.model) == model)
-    held = mine.where(col(Example.side) == "holdout")
+    held = select(col(Example.id)).where(col(Example.model) == model, ON_HOLDOUT)
     oldest_first = (col(Example.first_at), col(Example.id))
     newest_first = [column.desc() for column in oldest_first]
     boundary = connection.execute(
         select(*oldest_first)
-        .where(col(Example.model) == model, col(Example.side) == "holdout")
+        .where(col(Example.model) == model, ON_HOLDOUT)
         .order_by(*newest_first)
         .offset(window)
         .limit(1)
     ).one_or_none()
-    astray = mine.where(col(Example.side).in_(["train", "anchor"]), col(Example.graduated).is_(True))
-    returning = set(connection.execute(astray).scalars())
     graduates = held.where(col(Example.graduated).is_(True))
     if boundary is None:
-        return set(), returning | set(connection.execute(graduates).scalars())
+        return set(), set(connection.execute(graduates).scalars())
     first_out = tuple_(literal(boundary.first_at, UtcTime()), literal(boundary.id))
     beyond = held.where(col(Example.graduated).is_(False), place <= first_out)
     back = graduates.where(place > first_out)
-    return set(connection.execute(beyond).scalars()), returning | set(connection.execute(back).scalars())
+    return set(connection.execute(beyond).scalars()), set(connection.execute(back).scalars())

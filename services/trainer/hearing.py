@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Select, exists, func, or_
@@ -17,11 +17,10 @@ from sqlmodel import Session, case, col, select
 
 from shared.grading import same_output
 from shared.tables import Example, FeedbackRow, Lesson, Prediction
+from shared.tables.words import heard_on
 from shared.trust import MEMORY, posterior_mean
 
 MOST_EXAMINED = 20_000  # newest feedback of a model among which pairs and thumbs are looked for
-MOST_HEARD = 200  # newest votes on one input, as the recorder hears them
-EVER = datetime(1, 1, 2, tzinfo=UTC)  # before any event, in every time zone
 CHUNK = 500  # SQLite binds at most 999 variables in old builds
 
 
@@ -141,30 +140,14 @@ def trust_of(session: Session, model: str, heard: Sequence[Voice]) -> dict[str, 
     return known
 
 
-def heard_since() -> ColumnElement[Any]:
-    """When the oldest of an example's newest `MOST_HEARD` counted votes was given, within a query on examples."""
-    vote = aliased(FeedbackRow)
-    oldest = (
-        select(vote.occurred_at)
-        .where(vote.example_id == Example.id, col(vote.counted).is_(True))
-        .order_by(col(vote.occurred_at).desc())
-        .offset(MOST_HEARD - 1)
-        .limit(1)
-        .correlate(Example)
-        .scalar_subquery()
-    )
-    return func.coalesce(oldest, EVER)
-
-
 def _newest_correction() -> ColumnElement[Any]:
     """The prediction of the newest correction on an example whose answer was not its target, among the heard votes."""
     said, served = aliased(FeedbackRow), aliased(Prediction)
+    answer = select(served.output).where(col(served.prediction_id) == col(said.prediction_id)).scalar_subquery()
     return (
         select(said.prediction_id)
-        .join(served, col(served.prediction_id) == col(said.prediction_id))
-        .where(said.example_id == Example.id, col(said.counted).is_(True), said.kind == "correction")
-        .where(col(said.wrong).is_(True), served.output != Example.target)
-        .where(col(said.occurred_at) >= heard_since())
+        .where(heard_on(Example, said), said.kind == "correction")
+        .where(col(said.wrong).is_(True), answer != col(Example.target))
         .order_by(col(said.occurred_at).desc(), col(said.event_id).desc())
         .limit(1)
         .correlate(Example)

@@ -15,8 +15,9 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from services.trainer.hearing import CHUNK, heard_since
+from services.trainer.hearing import CHUNK
 from shared.tables import Example, FeedbackRow, Review
+from shared.tables.words import heard_on
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,5 @@ def _reviews(ids: Sequence[str]) -> Any:
 
 def _feedback(ids: Sequence[str]) -> Any:
     """The counted votes of each example among its newest ones, which an index serves."""
-    heard = (
-        (col(FeedbackRow.example_id) == col(Example.id))
-        & col(FeedbackRow.counted).is_(True)
-        & (col(FeedbackRow.occurred_at) >= heard_since())
-    )
-    return select(FeedbackRow.event_id).select_from(Example).join(FeedbackRow, heard).where(col(Example.id).in_(ids))
+    voted = select(FeedbackRow.event_id).select_from(Example).join(FeedbackRow, heard_on(Example, FeedbackRow))
+    return voted.where(col(Example.id).in_(ids))

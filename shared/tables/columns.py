@@ -64,7 +64,12 @@ def json_column() -> Column[Any]:
 
 def where_known(name: str, known: str, *columns: str) -> Index:
     """An index of the few rows in which a mostly empty column is set."""
-    return _index_where(name, f"{known} IS NOT NULL", *columns)
+    return index_where(name, f"{known} IS NOT NULL", *columns)
+
+
+def where_true(name: str, flag: str, *columns: str) -> Index:
+    """An index of the rows in which a flag is set; a query uses it when it says `is_(True)`."""
+    return Index(name, *columns, sqlite_where=text(f"{flag} IS 1"), postgresql_where=text(f"{flag} IS true"))
 
 
 def by_label(name: str, *columns: str, where: str = "") -> Index:
@@ -72,7 +77,7 @@ def by_label(name: str, *columns: str, where: str = "") -> Index:
 
     A query uses it when it says so too (`could_be_label`).
     """
-    return _index_where(name, f"{where} AND {_SHORT}" if where else _SHORT, *columns)
+    return index_where(name, f"{where} AND {_SHORT}" if where else _SHORT, *columns)
 
 
 def could_be_label(target: Any) -> ColumnElement[bool]:
@@ -80,7 +85,8 @@ def could_be_label(target: Any) -> ColumnElement[bool]:
     return func.length(target) <= literal_column(str(MAX_LABEL))  # spelt out, so that it is seen to be the index's
 
 
-def _index_where(name: str, condition: str, *columns: str) -> Index:
+def index_where(name: str, condition: str, *columns: str) -> Index:
+    """An index of the rows that meet a condition, which both databases spell alike."""
     there = text(condition)
     return Index(name, *columns, sqlite_where=there, postgresql_where=there)
 

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from shared.errors import ConfigError, UnavailableError
 from shared.tables.database import refusal
 
-RELEASE = "0004"  # of services/recorder/migrations/versions, the newest
+RELEASE = "0005"  # of services/recorder/migrations/versions, the newest
 
 
 def release_of(connection: Connection) -> str | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, text
+from sqlalchemy import Index
 from sqlmodel import Field, SQLModel
 
-from shared.tables.columns import by_label, json_column, time_column, where_known
+from shared.tables.columns import by_label, index_where, json_column, time_column, where_known, where_true
 
 CONTENT = "Digest of what the event says: tells a repeat from a conflict."
 
@@ -36,9 +36,7 @@ class Prediction(SQLModel, table=True):
     occurred_at: datetime = Field(sa_column=time_column())
     __table_args__ = (
         Index("prediction_by_model_time", "model", "occurred_at"),
-        Index(
-            "prediction_audited", "example_id", sqlite_where=text("audit IS 1"), postgresql_where=text("audit IS true")
-        ),
+        where_true("prediction_audited", "audit", "example_id"),
     )
 
 
@@ -61,29 +59,22 @@ class FeedbackRow(SQLModel, table=True):
     solicited: bool | None = None
     target: str | None = Field(default=None, description="The right output, as far as this feedback tells.")
     wrong: bool | None = Field(default=None, description="Whether it calls the served output wrong.")
+    further: bool | None = Field(
+        default=None, description="Whether it is not the first word on its input, which `example.first_event` names."
+    )
     counted: bool | None = Field(default=None, description="Whether it is a vote within its user's cap; null: no vote.")
     agrees: bool | None = Field(
         default=None, description="Whether a volunteered vote agrees with a reviewer or with solicited answers."
     )
     __table_args__ = (
         Index("feedback_by_user", "user_key", "model", "counted", "occurred_at"),
-        Index("feedback_by_example", "example_id", "counted", "occurred_at"),
+        where_true("feedback_by_example", "further", "example_id", "counted", "occurred_at"),  # see shared.tables.words
         Index("feedback_by_model_time", "model", "occurred_at"),
         by_label("feedback_by_label", "model", "target"),
         Index("feedback_by_version", "version"),
-        Index(
-            "feedback_orphans",
-            "occurred_at",
-            sqlite_where=text("model IS NULL"),
-            postgresql_where=text("model IS NULL"),
-        ),
-        Index(  # who asks for what was solicited must not read all that was volunteered
-            "feedback_solicited",
-            "model",
-            "occurred_at",
-            sqlite_where=text("solicited IS 1"),
-            postgresql_where=text("solicited IS true"),
-        ),
+        index_where("feedback_orphans", "model IS NULL", "occurred_at"),
+        # who asks for what was solicited must not read all that was volunteered
+        where_true("feedback_solicited", "solicited", "model", "occurred_at"),
         where_known("feedback_by_agreement", "agrees", "user_key", "model", "occurred_at", "agrees"),
         where_known("feedback_by_agreed_example", "agrees", "example_id"),
     )
@@ -138,7 +129,7 @@ class Example(SQLModel, table=True):
     __table_args__ = (
         Index("example_by_status", "model", "status", "learned_in", "first_at", "id"),
         Index("example_by_side", "model", "side", "first_at", "id"),
-        Index("example_by_window", "model", "side", "graduated", "first_at", "id"),
+        index_where("example_by_window", "side = 'holdout'", "model", "graduated", "first_at", "id"),
         by_label("example_by_label", "model", "target"),
         by_label("example_by_lesson", "model", "target", "status", "id", where="learned_in IS NOT NULL"),
         where_known("example_learned", "learned_in", "model", "status", "id"),

@@ -46,6 +46,7 @@ def correction(of: Example, solicited: bool = False) -> FeedbackRow:
         example_id=of.id,
         solicited=solicited,
         wrong=True,
+        further=True,
     )
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from services.recorder.curation import Case, Curated, curate
 from services.recorder.heads import Member, side_of
 from services.recorder.join import judge
-from services.recorder.votes import MAX_VOTES, Ruling, Vote, agreement, known_target, tally, voices
+from services.recorder.votes import Ruling, Vote, agreement, known_target, tally, voices
 from shared.policy import Trust
-from shared.trust import combined, posterior_mean, vote_weight
+from shared.trust import MOST_HEARD, combined, posterior_mean, vote_weight
 from tests.unit.recorder_story import ANN, BOB, EVE, NOON
 
 POLICY = Trust()
@@ -224,5 +224,5 @@ def test_nobody_is_heard_twice_and_the_tally_is_complete(votes: list[Vote]) -> N
 
 
 def test_a_greeting_sent_a_million_times_stays_cheap() -> None:
-    votes = [vote("a", f"{number:032x}", number) for number in range(MAX_VOTES + 50)]
+    votes = [vote("a", f"{number:032x}", number) for number in range(MOST_HEARD + 50)]
     assert voices(votes) == tuple(votes[50:])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlmodel import Session
 
-from services.trainer.hearing import MOST_HEARD
 from services.trainer.origins import Origins, origins_of
 from shared.text import example_id
+from shared.trust import MOST_HEARD
 from tests.unit.example_rows import correction, cost, database, example
 from tests.unit.recorder_story import ANN, BOB, MODEL, Database, added, at, corrected, reviewed
 
@@ -43,6 +43,7 @@ def test_an_input_of_which_everybody_spoke_costs_what_its_newest_votes_cost() ->
         votes = [correction(one) for _ in range(voices)]
         for number, vote in enumerate(votes):
             vote.event_id, vote.counted, vote.occurred_at = f"f {number}", True, at(number)
+            vote.further = number > 0
         with database([one, *votes]) as session:
             found: list[Origins] = []
             spent.append(cost(session, lambda: found.append(origins_of(session, [one.id]))).instructions)  # noqa: B023

@@ -11,6 +11,7 @@ from services.trainer.hearing import inputs_of, judged
 from services.trainer.preferences import corrected, pairs, thumbs
 from services.trainer.snapshot import Pair, Thumb
 from shared.policy import Policy, Training, Trust
+from shared.tables import words
 from shared.text import example_id
 from tests.unit.example_rows import cost
 from tests.unit.recorder_story import (
@@ -110,7 +111,7 @@ def test_what_is_evidence_or_doubtful_is_not_compared(database: Database) -> Non
 
 
 def test_a_greeting_corrected_long_ago_is_not_searched_for(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hearing, "MOST_HEARD", 3)
+    monkeypatch.setattr(words, "MOST_HEARD", 3)
     database.record(*asked("p", "hi", RIGHT), reviewed("hi", "relabel", RIGHT))
     database.record(*[one for n in range(2) for one in asked(f"u{n}", "hi", "up", when=5 + n, user=f"{n:032x}")])
     assert edited(database, "hi") == {"hi": SERVED}
@@ -265,7 +266,7 @@ def test_the_outputs_are_found_again_while_all_that_was_said_stands(database: Da
 @pytest.mark.parametrize("everywhere", ["sqlite"], indirect=True)
 def test_a_longer_log_costs_no_more(everywhere: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hearing, "MOST_EXAMINED", 50)
-    monkeypatch.setattr(hearing, "MOST_HEARD", 10)
+    monkeypatch.setattr(words, "MOST_HEARD", 10)
     twenty = EVERYBODY.model_copy(update={"training": Training(max_new=20)})
     spent = []
     for length in (100, 1000):
