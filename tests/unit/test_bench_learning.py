@@ -15,6 +15,7 @@ from bench.learning.classification import together
 from bench.learning.course import Course, Size, course, shots
 from bench.learning.figures import STOCK, TUNED, of_all, of_stream
 from bench.learning.outcomes import ALL, JOINT, KNOWN, NAIVE, OURS, Learned, Retrained, Transfer
+from shared.datasets import Row
 from shared.errors import BadInputError
 
 LABELS, ROWS, INCREMENTS = 8, 6, 4
@@ -71,6 +72,15 @@ def test_an_input_that_differs_in_case_alone_is_no_second_lesson(data: Path) -> 
 def test_data_that_is_not_there_is_the_callers_error(tmp_path: Path) -> None:
     with pytest.raises(BadInputError, match="missing"):
         shots(0, Size(), tmp_path / "elsewhere")
+
+
+def test_the_answers_of_another_trainer_are_held_against_their_own_rows() -> None:
+    pytest.importorskip("accelerate")
+    from bench.learning.trainers import RECIPES, retrain
+
+    said = {"refund": "i want my money back", "weather": "will it rain"}
+    rows = [Row(text=f"{said[label]} {' please' * (row % 7)}", label=label) for row in range(32) for label in said]
+    assert retrain(RECIPES[TUNED], rows * 2, rows).accuracy > 95
 
 
 def test_only_this_bench_is_asked_for_task_and_stream() -> None:

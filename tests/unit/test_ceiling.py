@@ -60,7 +60,7 @@ def test_joint_training_learns_what_it_is_taught() -> None:
     test = [Row(text="money back please", label="refund"), Row(text="rain or sun today", label="weather")]
     taught = lessons_of(engine, "m", [], test)
     reached = joint_accuracy(
-        "classification", "all-MiniLM-L6-v2", taught, test, Training(), lambda now: steps.append(now.step)
+        "classification", "all-MiniLM-L6-v2", taught, test, Training(plateau=0), lambda now: steps.append(now.step)
     )
     assert reached == 1.0
     assert steps[-1] == FIRST[True], "a step each pass, as all fit into a batch"
