@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import StreamingResponse
 from starlette.responses import Response
 
 from schemas.events import ModelStateChanged
-from services.predictor.chat import CHAT, ChatBody, Conversation, refusal
+from services.predictor.chat import CHAT, ChatBody, ChatRefusal, Conversation, refusal
 from services.predictor.desk import Asked, Desk
 from services.predictor.requests import PREDICT, PredictAnswer, ServedModel
 from shared.errors import LearnbackError
@@ -29,6 +30,9 @@ DESCRIPTION = "Answers of each model's champion, or canary. An answer comes from
 
 EVENT_STREAM, JSON = "text/event-stream", "application/json"
 ANSWERS = REFUSALS | {404: {**REFUSALS[422], "description": "No model of that name serves here."}}
+CHAT_ANSWERS: dict[int | str, dict[str, Any]] = {
+    status: {"description": told["description"], "model": ChatRefusal} for status, told in ANSWERS.items()
+}
 
 
 def create_app(desk: Desk) -> FastAPI:
@@ -68,7 +72,7 @@ def create_app(desk: Desk) -> FastAPI:
 
     app.fast("/v1/predict", post, refuse)
 
-    @app.post("/v1/chat/completions", responses=ANSWERS, openapi_extra=takes(CHAT))
+    @app.post("/v1/chat/completions", responses=CHAT_ANSWERS, openapi_extra=takes(CHAT))
     async def chat(request: Request) -> Response:
         """Answer in the shape of OpenAI's chat completions; refusals have its shape too."""
         try:

@@ -25,6 +25,21 @@ NAMES = {"system": "System", "developer": "System", "user": "User", "assistant":
 KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
+class Refused(BaseModel):
+    """What is wrong, as OpenAI tells it."""
+
+    message: str
+    type: str
+    param: str | None = Field(description="Dotted path of the field that it is about.")
+    code: str
+
+
+class ChatRefusal(BaseModel):
+    """The body of an answer that is not a success."""
+
+    error: Refused
+
+
 class Part(BaseModel):
     """A piece of a message."""
 
@@ -144,9 +159,9 @@ class Conversation:
 def refusal(told: Problem) -> Response:
     """A problem in OpenAI's shape."""
     kind = KINDS.get(told.status, "invalid_request_error" if told.status < 500 else "server_error")
-    error = {"message": told.detail, "type": kind, "param": told.field, "code": told.code}
+    body = ChatRefusal(error=Refused(message=told.detail, type=kind, param=told.field, code=told.code))
     headers = {"Retry-After": str(RETRY_AFTER_S)} if told.status in (503, 504) else {}
-    return Response(json.dumps({"error": error}), told.status, headers, "application/json")
+    return Response(body.model_dump_json(), told.status, headers, "application/json")
 
 
 def _told(messages: list[Message]) -> str:

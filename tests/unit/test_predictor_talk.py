@@ -192,3 +192,14 @@ async def test_refusals_have_openais_shape(running: Running, fields: dict[str, A
     unknown = await running.http.post("/v1/chat/completions", json={}, headers={"Authorization": "Bearer lb_no"})
     assert (unknown.status_code, unknown.json()["error"]["type"]) == (401, "authentication_error")
     assert running.log.events == []
+
+
+async def test_the_documentation_knows_what_is_said_of_a_refusal(running: Running) -> None:
+    document = (await running.http.get("/openapi.json")).json()
+    responses = document["paths"]["/v1/chat/completions"]["post"]["responses"]
+    refused = document["components"]["schemas"]["ChatRefusal"]
+    for answer in (await chat(running, messages=[]), await chat(running, model="nobody")):
+        kind = answer.headers["content-type"].partition(";")[0]
+        [(documented, content)] = responses[str(answer.status_code)]["content"].items()
+        assert (kind, content["schema"]) == (documented, {"$ref": "#/components/schemas/ChatRefusal"})
+        assert answer.json().keys() == set(refused["properties"])
