@@ -32,7 +32,7 @@ def figures(folder: Path, plan: Plan, tell: Tell) -> list[Figure]:
             _copy(store.root / "versions" / good.version, files)
             bad = Made(version, store_damaged(store, files, version, kind, chance))
             taken = serving.serve(bad.state(*(("canary", 0.5) if number % 3 == 0 else ())))
-            [answer] = serving.answer([Question(MODEL, f"user {number}", "where is my parcel")])
+            [answer] = serving.answer(serving.take([Question(MODEL, f"user {number}", "where is my parcel")]))
             served[kind] += taken
             silent += not (isinstance(answer, Answer) and answer.version == good.version)
             shutil.rmtree(store.root / "versions" / version)

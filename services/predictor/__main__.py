@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from services.predictor.answers import Kind
 from services.predictor.app import create_app
 from services.predictor.batching import Batcher, Limits
 from services.predictor.desk import Desk
 from services.predictor.follow import states
-from services.predictor.serving import Kind, Serving
+from services.predictor.serving import Serving
 from services.predictor.settings import PredictorSettings
 from services.predictor.talking import Talker
 from services.predictor.vllm import Vllm

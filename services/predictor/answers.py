@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from schemas.events import LabelScore, ModelStateChanged
+from shared.errors import UnknownModelError
 from shared.lm.task import Answer as TaskAnswer
 from shared.lm.task import Asked
 
 if TYPE_CHECKING:
     from shared.lm.decoding import Decoding
     from shared.lm.task import Task
+
+Kind = tuple[str, str]  # a task and a base
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,14 @@ class Question:
     top_k: int = 1
     max_tokens: int | None = None
     stops: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Questions, and the state under which each is answered; None where nobody knows its model."""
+
+    questions: Sequence[Question]
+    states: Sequence[ModelStateChanged | None]
 
 
 @dataclass(frozen=True)
@@ -46,13 +58,35 @@ class Talk:
     decoding: Decoding
 
 
-def asked_of(state: ModelStateChanged | None, question: Question) -> Asked:
+def answers(taken: Taken, tasks: Mapping[Kind, Task]) -> list[Answer | Exception]:
+    """What the versions say, in as few forwards as their bases allow.
+
+    What fails, fails alone: a model that is unknown, a version that overflows, a kernel that gives up.
+    """
+    by_kind: defaultdict[Kind, list[tuple[int, Question, Asked]]] = defaultdict(list)
+    found: dict[int, Answer | Exception] = {}
+    for row, (question, state) in enumerate(zip(taken.questions, taken.states, strict=True)):
+        if state:
+            by_kind[state.task, state.base].append((row, question, asked_of(state, question)))
+        else:
+            found[row] = UnknownModelError(question.model)
+    for kind, rows in by_kind.items():
+        told = _together(tasks[kind], [asked for _, _, asked in rows])
+        for (row, question, asked), said in zip(rows, told, strict=True):
+            found[row] = said if isinstance(said, Exception) else _answer(asked, question, said)
+    return [found[row] for row in range(len(taken.questions))]
+
+
+def asked_of(state: ModelStateChanged, question: Question) -> Asked:
     """What the version of a state is asked."""
-    assert state, "rows without a state were told apart"
     return Asked(state.version, question.input, question.top_k, question.max_tokens, question.stops)
 
 
-def told_together(task: Task, asked: Sequence[Asked]) -> list[TaskAnswer | Exception]:
+def _answer(asked: Asked, question: Question, said: TaskAnswer) -> Answer:
+    return Answer(question.model, asked.version, said.output, said.scores)
+
+
+def _together(task: Task, asked: Sequence[Asked]) -> list[TaskAnswer | Exception]:
     """What versions say together; when that fails, each version by itself, so that one fails alone."""
     try:
         return [*task.answer_each(asked)]
@@ -63,10 +97,5 @@ def told_together(task: Task, asked: Sequence[Asked]) -> list[TaskAnswer | Excep
     found: dict[int, TaskAnswer | Exception] = {}
     for version in versions:
         rows = [row for row, one in enumerate(asked) if one.version == version]
-        found.update(zip(rows, told_together(task, [asked[row] for row in rows]), strict=True))
+        found.update(zip(rows, _together(task, [asked[row] for row in rows]), strict=True))
     return [found[row] for row in range(len(asked))]
-
-
-def answer_of(question: Question, asked: Asked, told: TaskAnswer) -> Answer:
-    """What a version told, as the answer to a question."""
-    return Answer(question.model, asked.version, told.output, told.scores)

@@ -1,6 +1,6 @@
 """Micro-batches: inputs that wait at the same moment share a forward; nobody waits for company.
 
-One thread computes and switches, another one loads. While the first is busy inputs queue up; when it is free it takes
+One thread computes, another one loads. While the first is busy inputs queue up; when it is free it takes
 what is there, as far as the pace of the last batches promises an end within the bound: who comes next waits no longer.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from services.predictor.answers import Answer, Question
+from services.predictor.answers import Answer, Question, Taken
 from services.predictor.serving import Serving
 from shared.errors import UnavailableError
 
@@ -91,8 +91,8 @@ class Batcher:
         return max(1, min(self._limits.max_batch, int(self._limits.bound_s / self._pace_s)))
 
     async def _serve(self, batch: list[Waiting]) -> None:
-        questions = [waiting.question for waiting in batch]
-        answers, seconds = await self.on_thread(partial(self._timed, questions))
+        taken = self._serving.take([waiting.question for waiting in batch])
+        answers, seconds = await self.on_thread(partial(self._timed, taken))
         self._pace_s += (seconds / len(batch) - self._pace_s) * (MEMORY if self._pace_s else 1.0)
         for waiting, answer in zip(batch, answers, strict=True):
             if waiting.answer.done():
@@ -102,12 +102,12 @@ class Batcher:
             else:
                 waiting.answer.set_result(answer)
 
-    def _timed(self, questions: list[Question]) -> tuple[list[Answer | Exception], float]:
+    def _timed(self, taken: Taken) -> tuple[list[Answer | Exception], float]:
         start = time.perf_counter()
         try:
-            answers = self._serving.answer(questions)
+            answers = self._serving.answer(taken)
         except Exception as error:  # told to each caller; the loop must go on for the others
-            answers = [error] * len(questions)
+            answers = [error] * len(taken.questions)
         return answers, time.perf_counter() - start
 
     def close(self) -> None:

@@ -151,7 +151,7 @@ class Desk:
         return PREDICT_SECONDS.labels(model if model in self.serving.champions else "unknown").time()
 
     async def follow(self) -> None:
-        """Whenever a champion or canary changes: load it beside those that answer, and switch between two batches."""
+        """Whenever a champion or canary changes: load it beside those that answer, and switch."""
         async with contextlib.aclosing(self.news()) as news:
             async for states in news:
                 for state in states:
@@ -188,7 +188,7 @@ class Desk:
                 return
             self.postponed.pop(alias, None)
             if ready:
-                await self.batcher.on_thread(partial(self.serving.switch, ready))
+                self.serving.switch(ready)
 
 
 def _served(asked: Asked, answer: Answer) -> PredictionServed:

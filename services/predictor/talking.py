@@ -82,7 +82,8 @@ class Talker:
         if listener.gone:
             return
         try:
-            talk = await self._batcher.on_thread(partial(self._serving.begin, listener.question))
+            taken = self._serving.take([listener.question])
+            talk = await self._batcher.on_thread(partial(self._serving.begin, taken))
         except Exception as error:  # told to who asked; the others must go on
             listener.heard.put_nowait(error)
             return

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from schemas.events import ModelStateChanged, PredictionServed
-from services.predictor.answers import Answer, Question
+from services.predictor.answers import Answer, Taken
 from services.predictor.app import create_app
 from services.predictor.batching import Batcher, Limits
 from services.predictor.desk import Desk
@@ -51,12 +51,12 @@ class Watched(Serving):
         self.batches: list[list[str]] = []
         self.broken: set[str] = set()
 
-    def answer(self, questions: Sequence[Question]) -> list[Answer | Exception]:
-        self.batches.append([one.input for one in questions])
+    def answer(self, taken: Taken) -> list[Answer | Exception]:
+        self.batches.append([one.input for one in taken.questions])
         with pytest.MonkeyPatch.context() as patch:
             for task in self._tasks.values():
                 patch.setattr(task, "answer_each", partial(self._answer_each, task.answer_each))
-            return super().answer(questions)
+            return super().answer(taken)
 
     def _answer_each(self, really: Callable[[Sequence[Asked]], Told], asked: Sequence[Asked]) -> Told:
         broken = {self.champions[model].version for model in self.broken}

@@ -126,7 +126,7 @@ def test_it_is_served_and_judged_as_any_task(champion: Path, tmp_path: Path) -> 
     )
     serving, scorer = Serving(store), Scorer(store)
     assert serving.serve(state)
-    [answer] = serving.answer([Question("extract", "ann", TEXTS[0], top_k=5)])
+    [answer] = serving.answer(serving.take([Question("extract", "ann", TEXTS[0], top_k=5)]))
     assert isinstance(answer, Answer)
     assert (answer.version, answer.output, answer.scores) == ("v0", TARGETS[0], ())
     scorer.load(state)

@@ -59,7 +59,7 @@ def test_a_damaged_version_never_answers(
     assert REGISTRY.get_sample_value("learnback_swap_failed_total", {"model": MODEL}) == before + 1
     assert serving.refused(MODEL)
     users = [f"user-{number}" for number in range(8)]  # of whom a canary would have had some
-    assert {version_of(serving.answer([Question(MODEL, user, TEXT)])) for user in users} == {good.id}
+    assert {version_of(serving.answer(serving.take([Question(MODEL, user, TEXT)]))) for user in users} == {good.id}
 
 
 def test_the_same_files_undamaged_do_answer(
@@ -68,5 +68,5 @@ def test_the_same_files_undamaged_do_answer(
     files = shutil.copytree(good.folder, tmp_path / "files", ignore=shutil.ignore_patterns(MANIFEST))
     news = {"version": "undamaged", "manifest_sha256": store.put("versions/undamaged", files, {"version": "undamaged"})}
     assert serving.serve(good.champion().model_copy(update=news))
-    assert version_of(serving.answer([Question(MODEL, "ann", TEXT)])) == "undamaged"
+    assert version_of(serving.answer(serving.take([Question(MODEL, "ann", TEXT)]))) == "undamaged"
     assert serving.serve(good.champion())

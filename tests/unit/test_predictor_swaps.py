@@ -1,12 +1,13 @@
-"""Swaps: between two batches, without a lost request, and never to a version whose files cannot be trusted."""
+"""Swaps: while others compute, without a lost request, and never to a version whose files cannot be trusted."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import shutil
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,9 @@ from structlog.testing import capture_logs
 from schemas.events import ModelStateChanged
 from services.predictor import desk
 from services.predictor.refusals import SWAP_REFUSED
-from shared.errors import UnavailableError
+from shared.errors import ArtifactError, UnavailableError
 from shared.lm.classification import Classification
+from shared.lm.task import Answer, Asked
 from tests.unit.predictor_desk import TRUTH, House, Running, predictor
 from tests.weights import MODEL, Version
 
@@ -68,12 +70,38 @@ async def test_no_request_is_lost_in_swaps_and_each_answer_is_one_versions(runni
     assert {(event.input, event.version, event.output) for event in running.log.events} == set(given)
 
 
+async def test_a_switch_waits_for_no_batch_and_a_batch_ends_with_its_version(
+    running: Running, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [task] = house.serving._tasks.values()
+    really, begun, go_on = task.answer_each, threading.Event(), threading.Event()
+
+    def answer_each(asked: Sequence[Asked]) -> list[Answer | ArtifactError]:
+        begun.set()
+        assert go_on.wait(60)
+        return really(asked)
+
+    monkeypatch.setattr(task, "answer_each", answer_each)
+    slow = asyncio.create_task(running.predict(*TEXTS[:1]))
+    await running.until(begun.is_set)
+    monkeypatch.undo()
+    running.news.tell(house.second.champion())
+    await running.until(serves(house, house.second))
+    assert not slow.done()
+    assert house.first.id in task.versions
+    go_on.set()
+    [before] = await slow
+    assert (before.json()["version"], before.json()["output"]) == (house.first.id, TRUTH[TEXTS[0]])
+    [after] = await running.predict(TEXTS[0])
+    assert after.json()["version"] == house.second.id
+    assert task.versions == {house.second.id}
+
+
 async def test_news_told_twice_changes_nothing(running: Running, house: House) -> None:
     swaps = REGISTRY.get_sample_value("learnback_swap_seconds_count", {"model": MODEL})
     running.news.tell(house.first.champion(), house.first.champion())
     running.news.tell(house.second.champion())
     await running.until(serves(house, house.second))
-    await running.predict(TEXTS[0])  # the swap is over when the thread answers
     assert REGISTRY.get_sample_value("learnback_swap_seconds_count", {"model": MODEL}) == (swaps or 0) + 1
     shown = (await running.http.get("/metrics")).text
     assert f'version="{house.second.id}"' in shown
