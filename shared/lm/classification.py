@@ -30,6 +30,7 @@ from schemas.events import LabelScore
 from shared.errors import ArtifactError
 from shared.lm.adapters import Weights
 from shared.lm.agreement import doubted
+from shared.lm.devices import on_one_core
 from shared.lm.encoder import Encoder, Inputs
 from shared.lm.head import Head
 from shared.lm.task import CANDIDATE, Answer, Asked, Example, Opinion
@@ -93,7 +94,7 @@ class Classification:
         versions = [one.version for one in asked]
         vectors = self.encoder.vectors(self.encoder.tokens([one.input for one in asked]), versions)
         found: dict[int, Answer | ArtifactError] = {}
-        with self.encoder.on_one_core():
+        with on_one_core():
             for version in dict.fromkeys(versions):
                 rows = [row for row, one in enumerate(versions) if one == version]
                 wanted = [asked[row].top_k for row in rows]

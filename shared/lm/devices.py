@@ -1,6 +1,9 @@
-"""What a base computes on: a GPU where there is one and it may be taken, else the CPU."""
+"""What a base computes on: a GPU where there is one and it may be taken, else the CPU, on all cores or on one."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -24,3 +27,14 @@ def called(device: torch.device) -> str:
     if device.type == "cpu":
         return f"cpu, {torch.get_num_threads()} threads"
     return f"{device.type}, {torch.cuda.get_device_name(device)}"
+
+
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Within the block this thread shares no product with others: what is small would wait for them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -24,6 +24,7 @@ from transformers import AutoModel
 from shared.lm import packing, program
 from shared.lm.adapters import Adapted
 from shared.lm.batches import by_length
+from shared.lm.devices import on_one_core
 from shared.lm.lora import Lora, holding, parts
 from shared.lm.packing import Packed
 from shared.lm.program import Program
@@ -95,7 +96,7 @@ class Encoder(Adapted):
         super().attach(adapter, folder)
         if not self.packs:
             return
-        with self.on_one_core():  # others compute meanwhile, and products on all cores would wait for them
+        with on_one_core():  # others compute meanwhile, and products on all cores would wait for them
             self._merged[adapter] = self._carrier.adapters[adapter].merged(self._carrier.linears)
 
     def detach(self, adapter: str) -> None:
@@ -115,16 +116,6 @@ class Encoder(Adapted):
         shares = self._shares(tokens, adapters)
         deque(self._cores.map(compute, shares) if self._cores else map(compute, shares), maxlen=0)
         return found
-
-    @contextmanager
-    def on_one_core(self) -> Iterator[None]:
-        """Within the block this thread shares no product with others: what is small would wait for them."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
 
     def _shares(self, tokens: Sequence[list[int]], adapters: Sequence[str]) -> Iterable[list[int]]:
         """Which texts share a forward: packed those of one adapter, else those of one adapter are neighbours."""
