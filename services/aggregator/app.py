@@ -13,6 +13,7 @@ import structlog
 from schemas.events import Event, VerdictReached
 from services.aggregator.analyst import Analyst
 from services.aggregator.changelogs import Contents
+from services.aggregator.consumer import Transport
 from services.aggregator.facts import read_fact
 from services.aggregator.join import Entry, Place
 from services.aggregator.joiner import Joiner
@@ -56,7 +57,7 @@ def create(
 
 
 def _faust_app(bus: Bus, settings: AggregatorSettings) -> faust.App:
-    return faust.App(
+    app = faust.App(
         bus.group(APP),
         broker=";".join(f"aiokafka://{server.strip()}" for server in bus.servers.split(",")),
         store="memory://",
@@ -78,6 +79,8 @@ def _faust_app(bus: Bus, settings: AggregatorSettings) -> faust.App:
         topic_replication_factor=bus.replication,
         web_enabled=False,
     )
+    app.transport = Transport(app.conf.broker_consumer, app)
+    return app
 
 
 def _table(app: faust.App, bus: Bus, topic: Changelog, kept: Mapping[str, Contents]) -> Table:

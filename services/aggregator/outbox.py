@@ -40,6 +40,7 @@ class Outbox:
         self._sent: list[Awaitable[Any]] = []
         self._facts: list[Fact] = []
         self._held: list[Acknowledge] = []
+        self._forgotten = 0  # times
         self._room = asyncio.Event()
         self.handled: dict[tuple[str, int], int] = defaultdict(int)
 
@@ -71,9 +72,12 @@ class Outbox:
     async def settle(self, written: Iterable[Awaitable[Any]]) -> None:
         """Make what was sent and `written` durable, then the facts, then acknowledge the records held until now.
 
+        When what is held is forgotten meanwhile, the rest is left to whoever reads the records again.
+
         Raises:
             Exception: the broker refused a record; nothing is acknowledged, and the process must start again.
         """
+        forgotten = self._forgotten
         sent, self._sent = [*self._sent, *written], []
         facts, self._facts = self._facts, []
         held, self._held = self._held, []
@@ -81,19 +85,22 @@ class Outbox:
         await asyncio.gather(*sent)
         if held:
             crash_point("aggregator.after_tables")
+        if self._forgotten > forgotten:
+            return
         topic = self._bus.name(OUTCOMES)
         await asyncio.gather(
             *(self._send(topic, fact.model.encode(), fact.model_dump_json().encode(), []) for fact in facts)
         )
         if held:
             crash_point("aggregator.before_commit")
-        for acknowledge in held:
+        for acknowledge in held if self._forgotten == forgotten else ():
             await acknowledge()
         if held:
             crash_point("aggregator.after_commit")
 
     def forget_held(self) -> None:
         """Neither tell nor acknowledge what is not settled: its partitions may be another worker's now."""
+        self._forgotten += 1
         self._facts.clear()
         self._held.clear()
         self._room.set()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +19,7 @@ from services.aggregator.shelf import Shelf
 from services.aggregator.slices import Slice
 from services.aggregator.topics import APP, OUTCOMES
 from services.aggregator.triggers import Loop
-from shared.kafka import Bus
+from shared.kafka import SESSION_TIMEOUT_MS, Bus
 from shared.observe import HANDLE_SECONDS, LAG, Pulse
 from shared.topics import FEEDBACK
 
@@ -25,6 +27,7 @@ from shared.topics import FEEDBACK
 # turn writes; the outbox bounds the amount by what it holds.
 MAX_UNSENT = 100_000
 TURN_S = 0.5  # feedback is counted within two turns; a crash repeats about so much work
+LAST_TURN_S = SESSION_TIMEOUT_MS / 1000  # how long a rebalance or an end waits for the turn that is under way
 
 
 @dataclass(frozen=True)
@@ -46,35 +49,66 @@ class Aggregator:
         """Hand all changed values to Kafka."""
         return [*self.joins.write(), *self.loops.write(), *self.slices.write()]
 
+    def forget(self) -> None:
+        """Drop what is not durable: Kafka delivers its records again, here or to another worker."""
+        self.outbox.forget_held()
+        for shelf in (self.joins, self.loops, self.slices):
+            shelf.forget_changes()
+
+
+class Turns:
+    """The turns of one aggregator while its partitions come and go."""
+
+    def __init__(self, aggregator: Aggregator) -> None:
+        """Make it; no turn is taken before the first recovery."""
+        self._aggregator = aggregator
+        self._turning = asyncio.Lock()
+        self._revoked: int | None = None  # the last generation of the group whose partitions were taken
+
+    async def take(self) -> None:
+        """One turn, unless the partitions are being handed out."""
+        if self._aggregator.pulse.ready:
+            async with self._turning:
+                with HANDLE_SECONDS.labels(APP).time():
+                    await _turn(self._aggregator)
+
+    async def finish(self, *_: Any, **__: Any) -> None:
+        """No turn begins from now on, and the one under way ends: whoever comes next reads all that it wrote."""
+        self._aggregator.pulse.ready = False
+        with suppress(TimeoutError):  # the broker is away
+            await asyncio.wait_for(self._turning.acquire(), LAST_TURN_S)
+            self._turning.release()
+
+    async def on_revoked(self, *_: Any, **__: Any) -> None:
+        """The partitions may be another worker's now."""
+        self._revoked = self._aggregator.app.consumer_generation_id
+        await self.finish()
+        self._aggregator.forget()
+
+    async def on_recovered(self) -> None:
+        """All tables are complete, and no record was handed to an agent yet."""
+        if self._aggregator.app.consumer_generation_id == self._revoked:
+            return  # the next rebalance began before this one's recovery had ended
+        self._aggregator.app.producer.buffer.max_messages = MAX_UNSENT
+        _recover(self._aggregator)
+        self._aggregator.pulse.ready = True
+
 
 def turn_regularly(aggregator: Aggregator) -> None:
     """Hook the turn and what a rebalance needs into the Faust app."""
-    app, pulse = aggregator.app, aggregator.pulse
-
-    async def on_revoked(*_: Any, **__: Any) -> None:
-        pulse.ready = False
-        aggregator.outbox.forget_held()
-        for shelf in (aggregator.joins, aggregator.loops, aggregator.slices):
-            shelf.forget_changes()
-
-    async def on_recover() -> None:
-        app.producer.buffer.max_messages = MAX_UNSENT
-        _recover(aggregator)
-        pulse.ready = True
+    app, turns = aggregator.app, Turns(aggregator)
 
     async def touch() -> None:
-        pulse.touch()
+        aggregator.pulse.touch()
 
     async def turn() -> None:
         while not app.should_stop:
-            if pulse.ready:
-                with HANDLE_SECONDS.labels(APP).time():
-                    await _turn(aggregator)
+            await turns.take()
             await app.sleep(TURN_S)
 
-    app.on_partitions_revoked.connect(on_revoked)
-    # Called when all tables are complete and before any record is handed to an agent.
-    aggregator.joins_table.on_recover(on_recover)
+    app.on_partitions_revoked.connect(turns.on_revoked)
+    app.on_before_shutdown.connect(turns.finish)
+    aggregator.joins_table.on_recover(turns.on_recovered)
     # A turn waits while the broker is away; the loop that does so is alive all the same.
     app.timer(TURN_S, name=f"{APP}.touch")(touch)
     app.task(turn)
@@ -90,6 +124,7 @@ async def _turn(aggregator: Aggregator) -> None:
 
 
 def _recover(aggregator: Aggregator) -> None:
+    aggregator.forget()  # what was still handled after the partitions were taken
     owned: dict[str, set[int]] = {}
     for part in aggregator.app.consumer.assignment():
         owned.setdefault(part.topic, set()).add(part.partition)
