@@ -7,6 +7,7 @@ when it is a 5xx, or has a status, a media type or a body that the document does
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import subprocess
@@ -41,7 +42,7 @@ from shared.errors import FatalError
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 TIMEOUT_S = 30
-ROUND = 250  # cases of one operation before the next has its turn
+ROUND = 250  # cases of one operation, at most, before the next has its turn
 Operation = APIOperation[Any, Any, Any, Any]
 GIGABYTE = 1 << 30
 PIECE = b" " * 1024 * 1024
@@ -104,9 +105,10 @@ def fuzz(url: str, key: str, cases: int, seed: int, found: Hostile) -> None:
     limit = found.cases + cases
     with Session() as session:
         session.headers["Authorization"] = f"Bearer {key}"
-        turns = ((one, mode) for one in operations for mode in MODES)
-        for number, (operation, mode) in enumerate(cycle(list(turns))):
-            before, size = found.cases, min(ROUND, limit - found.cases)
+        turns = [(one, mode) for one in operations for mode in MODES]
+        share = min(ROUND, math.ceil(cases / len(turns)))
+        for number, (operation, mode) in enumerate(cycle(turns)):
+            before, size = found.cases, min(share, limit - found.cases)
             if size <= 0:
                 break
             with contextlib.suppress(Unsatisfiable):  # an operation without parameters has no broken ones

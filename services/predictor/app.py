@@ -29,9 +29,13 @@ from shared.identity import ApiKey
 DESCRIPTION = "Answers of each model's champion, or canary. An answer comes from exactly one version and says which."
 
 EVENT_STREAM, JSON = "text/event-stream", "application/json"
-ANSWERS = REFUSALS | {404: {**REFUSALS[422], "description": "No model of that name serves here."}}
-CHAT_ANSWERS: dict[int | str, dict[str, Any]] = {
-    status: {"description": told["description"], "model": ChatRefusal} for status, told in ANSWERS.items()
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The answer; asked to `stream`, server-sent events.", "content": {EVENT_STREAM: {}}}
+}
+NOT_SERVED = REFUSALS | {404: {**REFUSALS[422], "description": "No model of that name serves here."}}
+ANSWERS = NOT_SERVED | STREAMED
+CHAT_ANSWERS = STREAMED | {
+    status: {"description": told["description"], "model": ChatRefusal} for status, told in NOT_SERVED.items()
 }
 
 

@@ -203,3 +203,10 @@ async def test_the_documentation_knows_what_is_said_of_a_refusal(running: Runnin
         [(documented, content)] = responses[str(answer.status_code)]["content"].items()
         assert (kind, content["schema"]) == (documented, {"$ref": "#/components/schemas/ChatRefusal"})
         assert answer.json().keys() == set(refused["properties"])
+
+
+async def test_the_documentation_knows_that_an_answer_may_be_a_stream(running: Running) -> None:
+    paths = (await running.http.get("/openapi.json")).json()["paths"]
+    for path in ("/v1/predict", "/v1/chat/completions"):
+        content = paths[path]["post"]["responses"]["200"]["content"]
+        assert content.keys() == {"application/json", "text/event-stream"}
