@@ -10,6 +10,8 @@ from sqlalchemy import Engine
 from services.trainer.checkpoint_folder import CheckpointFolder
 from services.trainer.child import check_device, context
 from services.trainer.desk import Desk
+from services.trainer.making import Maker
+from services.trainer.place import Place
 from services.trainer.settings import TrainerSettings
 from services.trainer.worker import Worker
 from shared.artifacts import ArtifactStore
@@ -39,9 +41,8 @@ def main() -> None:
                 lambda: read_states(bus),
                 settings.work_dir / "choices",
             )
-            worker = Worker(
-                consumer=consumer,
-                publisher=publisher,
+            place = Place(consumer, pulse, stopping)
+            maker = Maker(
                 desk=desk,
                 artifacts=ArtifactStore(platform.artifacts_url),
                 forkserver=forkserver,
@@ -49,11 +50,10 @@ def main() -> None:
                 work_dir=settings.work_dir / "unfinished",
                 threads=settings.threads,
                 device=settings.device,
-                pulse=pulse,
-                stopping=stopping,
+                place=place,
             )
             try:
-                worker.run()
+                Worker(place, publisher, maker).run()
             finally:
                 consumer.close()
 

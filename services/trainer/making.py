@@ -33,7 +33,7 @@ WATCH_MS = 100  # how soon a finished child is noticed
 PROGRESS_S = 0.5
 PATIENCE_S = 120  # for SQL to know a request; the recorder lags by milliseconds, or it is down
 
-Tell = Callable[[TrainingRequested, Progress], None]
+Tell = Callable[[Progress], None]
 log = structlog.get_logger()
 
 
@@ -43,7 +43,7 @@ class FailedTrainingError(Exception):
 
 @dataclass(frozen=True)
 class Maker:
-    """What it takes to make a version. `tell` hears how far its training is."""
+    """What it takes to make a version; in `work_dir` its files lie until they are stored."""
 
     desk: Desk
     artifacts: ArtifactStore
@@ -53,10 +53,18 @@ class Maker:
     threads: int
     device: str
     place: Place
-    tell: Tell
 
-    def make(self, request: TrainingRequested, part: TopicPartition, offset: int) -> CandidateTrained:
-        """The announcement of the request's version, which is trained unless it is stored.
+    def clear(self) -> None:
+        """Remove what a trainer left that was killed: its version is made anew, here or elsewhere."""
+        for left in self.work_dir.glob("*"):
+            shutil.rmtree(left)
+
+    def expire(self) -> None:
+        """Drop checkpoints from before the newest erasure."""
+        self.checkpoints.expire(self.desk.erasures)
+
+    def make(self, request: TrainingRequested, part: TopicPartition, offset: int, tell: Tell) -> CandidateTrained:
+        """The announcement of the request's version, which is trained unless it is stored; `tell` hears how far it is.
 
         Raises:
             ArtifactError: the files of the champion, or of the version, are not what they were.
@@ -69,7 +77,7 @@ class Maker:
             crash_point("trainer.before_training")
             # It may be killed as often as it likes while a child trains.
             attempts.forgive(self.place.consumer, part, offset)
-            self._train(request, snapshot, texts, part, erasures)
+            self._train(snapshot, texts, part, erasures, tell)
             event = self._announced(snapshot, request, part)
         assert event is not None  # it was stored a moment ago, and nobody removes a version
         return event
@@ -88,12 +96,7 @@ class Maker:
             self.place.idle(part)
 
     def _train(
-        self,
-        request: TrainingRequested,
-        snapshot: Snapshot,
-        texts: Mapping[str, str],
-        part: TopicPartition,
-        erasures: int,
+        self, snapshot: Snapshot, texts: Mapping[str, str], part: TopicPartition, erasures: int, tell: Tell
     ) -> None:
         """Train a version in a child, and store it, unless a user was erased meanwhile who had a part in it."""
         origins = self._origins(snapshot)
@@ -106,7 +109,7 @@ class Maker:
         checkpoint = self.checkpoints.place(snapshot, origins, erasures), self.checkpoints.every_s
         child = start(self.forkserver, Job(snapshot, texts, parent, output, self.threads, self.device, *checkpoint))
         try:
-            result = self._watch(child, request, part)
+            result = self._watch(child, part, tell)
             if isinstance(result, Failure):
                 raise FailedTrainingError(f"Training {result.error}; see the trainer's log.")
             crash_point("trainer.after_adapter_write")
@@ -138,7 +141,7 @@ class Maker:
         except NotYetError as reason:
             raise InterruptedTrainingError(str(reason)) from None
 
-    def _watch(self, child: Child, request: TrainingRequested, part: TopicPartition) -> Outcome | Failure:
+    def _watch(self, child: Child, part: TopicPartition, tell: Tell) -> Outcome | Failure:
         """Pass the child's progress on until it ends, polling all the while."""
         told = 0.0
         while True:
@@ -149,7 +152,7 @@ class Maker:
                 crash_point("trainer.mid_epoch")
                 if time.monotonic() - told >= PROGRESS_S:
                     told = time.monotonic()
-                    self.tell(request, news)
+                    tell(news)
             if not running:
                 return Failure(f"ended with exit code {child.process.exitcode}")
             self.place.idle(part, WATCH_MS)

@@ -7,98 +7,68 @@ announced; a crash before that repeats the request, which makes the same version
 
 from __future__ import annotations
 
-import shutil
-import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
-from multiprocessing.context import ForkServerContext
-from pathlib import Path
 from typing import Any
 
 import structlog
-from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka import OffsetAndMetadata, TopicPartition
 
 from schemas.events import TrainingRequested
-from services.trainer.checkpoint_folder import CheckpointFolder
-from services.trainer.desk import Desk
 from services.trainer.making import FailedTrainingError, Maker
 from services.trainer.place import POLL_MS, InterruptedTrainingError, Place
 from services.trainer.progress import State, progressed
 from services.trainer.reports import Progress
 from services.trainer.start import NothingToLearnError
 from shared import attempts
-from shared.artifacts import ArtifactStore
 from shared.crash import crash_point
 from shared.envelope import unseal
 from shared.errors import ArtifactError, InvalidEventError
 from shared.kafka import Publisher
-from shared.observe import EVENTS_IN, EVENTS_OUT, Pulse
+from shared.observe import EVENTS_IN, EVENTS_OUT
 from shared.topics import TRAINING_REQUESTS
 
 log = structlog.get_logger()
 
 
-@dataclass
+@dataclass(frozen=True)
 class Worker:
-    """The loop and what it works with; the fields are the test seams."""
+    """The loop: its place in the group, where it tells how far it is, and who makes versions."""
 
-    consumer: KafkaConsumer
+    place: Place
     publisher: Publisher
-    desk: Desk
-    artifacts: ArtifactStore
-    forkserver: ForkServerContext
-    checkpoints: CheckpointFolder
-    work_dir: Path
-    threads: int
-    device: str
-    pulse: Pulse
-    stopping: threading.Event
-
-    @cached_property
-    def maker(self) -> Maker:
-        """Who makes versions."""
-        return Maker(
-            desk=self.desk,
-            artifacts=self.artifacts,
-            forkserver=self.forkserver,
-            checkpoints=self.checkpoints,
-            work_dir=self.work_dir,
-            threads=self.threads,
-            device=self.device,
-            place=Place(self.consumer, self.pulse, self.stopping),
-            tell=lambda request, now: self._tell(request, "running", now),
-        )
+    maker: Maker
 
     def run(self) -> None:
         """Take requests until asked to stop."""
-        for left in self.work_dir.glob("*"):  # by a trainer that was killed: it is made anew, here or elsewhere
-            shutil.rmtree(left)
-        while not self.stopping.is_set():
-            self.pulse.touch()
-            self.pulse.ready = bool(self.consumer.assignment())
-            self.checkpoints.expire(self.desk.erasures)
-            for part, records in self.consumer.poll(timeout_ms=POLL_MS, max_records=1).items():
+        pulse, consumer = self.place.pulse, self.place.consumer
+        self.maker.clear()
+        while not self.place.stopping.is_set():
+            pulse.touch()
+            pulse.ready = bool(consumer.assignment())
+            self.maker.expire()
+            for part, records in consumer.poll(timeout_ms=POLL_MS, max_records=1).items():
                 for record in records:
                     self._take(part, record)
 
     def _take(self, part: TopicPartition, record: Any) -> None:
+        consumer = self.place.consumer
         try:
-            if attempts.begin(self.consumer, part, record.offset):
+            if attempts.begin(consumer, part, record.offset):
                 self._handle(part, record)
             else:
                 self._put_aside(record)
         except InterruptedTrainingError:
-            attempts.forgive(self.consumer, part, record.offset)
-            if part in self.consumer.assignment():
-                self.consumer.seek(part, record.offset)
+            attempts.forgive(consumer, part, record.offset)
+            if part in consumer.assignment():
+                consumer.seek(part, record.offset)
             return
         finally:
-            self.consumer.resume(*self.consumer.paused())
-        self.checkpoints.clear()
-        if part in self.consumer.assignment():
-            self.consumer.commit({part: OffsetAndMetadata(record.offset + 1, "", -1)})
+            consumer.resume(*consumer.paused())
+        self.maker.checkpoints.clear()
+        if part in consumer.assignment():
+            consumer.commit({part: OffsetAndMetadata(record.offset + 1, "", -1)})
 
     def _put_aside(self, record: Any) -> None:
         """Give up a request of which the trainer died each time."""
@@ -127,7 +97,7 @@ class Worker:
         """
         self._tell(request, "started")
         try:
-            event = self.maker.make(request, part, offset)
+            event = self.maker.make(request, part, offset, lambda now: self._tell(request, "running", now))
         except NothingToLearnError as reason:
             self._tell(request, "skipped", detail=str(reason))
             return

@@ -14,6 +14,8 @@ from schemas.events import CandidateTrained, Event, TrainingProgressed, Training
 from services.trainer.checkpoint_folder import CheckpointFolder
 from services.trainer.child import context
 from services.trainer.desk import Desk
+from services.trainer.making import Maker
+from services.trainer.place import Place
 from services.trainer.worker import Worker
 from shared.observe import Pulse
 from shared.policy import Policy, PolicyFile, Training
@@ -34,25 +36,15 @@ def trainer(stage: Stage, **options: int) -> Iterator[Worker]:
     with stage.bus.publisher() as publisher:
         desk = Desk(stage.database.engine, stage.policies, lambda: read_states(stage.bus), snapshots(stage))
         kept = CheckpointFolder(stage.folder / "trainer/checkpoints", 60.0)
-        one = Worker(
-            consumer,
-            publisher,
-            desk,
-            stage.artifacts,
-            context(),
-            kept,
-            unfinished(stage),
-            1,
-            "cpu",
-            Pulse(),
-            threading.Event(),
-        )
+        place = Place(consumer, Pulse(), threading.Event())
+        maker = Maker(desk, stage.artifacts, context(), kept, unfinished(stage), 1, "cpu", place)
+        one = Worker(place, publisher, maker)
         thread = threading.Thread(target=one.run)
         thread.start()
         try:
             yield one
         finally:
-            one.stopping.set()
+            place.stopping.set()
             thread.join(30)
             consumer.close()
         assert not thread.is_alive()
