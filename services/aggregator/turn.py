@@ -85,6 +85,10 @@ class Turns:
         await self.finish()
         self._aggregator.forget()
 
+    async def on_assigned(self, *_: Any, **__: Any) -> None:
+        """They are given out again. A broker that was emptied counts generations from one."""
+        self._revoked = None
+
     async def on_recovered(self) -> None:
         """All tables are complete, and no record was handed to an agent yet."""
         if self._aggregator.app.consumer_generation_id == self._revoked:
@@ -107,6 +111,7 @@ def turn_regularly(aggregator: Aggregator) -> None:
             await app.sleep(TURN_S)
 
     app.on_partitions_revoked.connect(turns.on_revoked)
+    app.on_partitions_assigned.connect(turns.on_assigned)
     app.on_before_shutdown.connect(turns.finish)
     aggregator.joins_table.on_recover(turns.on_recovered)
     # A turn waits while the broker is away; the loop that does so is alive all the same.

@@ -12,7 +12,7 @@ from bench.scale.training import shared, taken_over, two
 from bench.traffic import Traffic
 from shared.kafka import SESSION_TIMEOUT_MS, Bus
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 
 def test_aggregators_that_join_end_and_are_killed_count_each_once_and_leave_nothing_behind(

@@ -142,3 +142,14 @@ def test_what_is_handled_after_the_partitions_were_taken_is_forgotten() -> None:
 
     broker = played(story)
     assert (broker.written, broker.facts, broker.acknowledged) == ([b"p9"], 1, 1)
+
+
+async def test_a_generation_of_the_same_number_is_another_one_after_a_broker_was_emptied() -> None:
+    aggregator = aggregator_on(Broker())
+    turns = Turns(aggregator)
+    await turns.on_revoked()
+    await turns.on_recovered()
+    assert not aggregator.pulse.ready
+    await turns.on_assigned()
+    await turns.on_recovered()
+    assert aggregator.pulse.ready
