@@ -6,6 +6,7 @@ Logs name ids and places, never what a user wrote. `/livez` tells that the loop 
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import sys
 import threading
@@ -27,12 +28,41 @@ LAG = Gauge("learnback_consumer_lag_events", "Events not yet taken", ["service",
 PRODUCER_FATAL = Counter("learnback_producer_fatal_total", "Producers that could not go on and were made anew")
 HANDLE_SECONDS = Histogram("learnback_handle_seconds", "Time to handle one batch", ["service"])
 
+SELDOM_S, SAYINGS = 10.0, 1_000  # sayings that are remembered
 LOOP_STALL_S = 120.0  # a loop that has not turned for this long is stuck; a batch takes well under a second
+
+
+class Seldom(logging.Filter):
+    """Lets what a library repeats pass once in ten seconds, and tells how often it was said meanwhile.
+
+    While a broker is away, Kafka's clients for Python write up to a thousand lines a second.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to write it; what was said with other names in it is the same."""
+        said = record.name, str(record.msg)
+        at, left_out = self._said.get(said, (-math.inf, 0))
+        if record.created - at < SELDOM_S:
+            self._said[said] = at, left_out + 1
+            return False
+        if len(self._said) >= SAYINGS:
+            self._said.clear()
+        self._said[said] = record.created, 0
+        if left_out:
+            record.msg = f"{record.msg} (and {left_out} more like it)"
+        return True
 
 
 def start_logging(service: str) -> structlog.stdlib.BoundLogger:
     """JSON lines on stderr, one an event, with the service's name."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    seldom = Seldom()
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(seldom)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
