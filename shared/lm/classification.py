@@ -64,16 +64,17 @@ class Classification:
         """Make a version ready to answer. See `Task.load`."""
         if version in self._heads:
             return
-        head = Head.load(folder)
-        if head.weight.shape[1] != self.encoder.width:
-            raise ArtifactError(f"{version}: its head does not fit the base {self.encoder.base}.")
-        self.encoder.attach(version, folder)
-        self._heads[version] = head.to(self.encoder.on)
-        try:
-            self.answer(version, PROBE)
-        except ArtifactError:
-            self.drop(version)
-            raise
+        with on_one_core():  # others compute meanwhile: what takes all cores takes theirs, and waits for them
+            head = Head.load(folder)
+            if head.weight.shape[1] != self.encoder.width:
+                raise ArtifactError(f"{version}: its head does not fit the base {self.encoder.base}.")
+            self.encoder.attach(version, folder)
+            self._heads[version] = head.to(self.encoder.on)
+            try:
+                self.answer(version, PROBE)
+            except ArtifactError:
+                self.drop(version)
+                raise
 
     def drop(self, version: str) -> None:
         """Forget a version."""

@@ -24,7 +24,6 @@ from transformers import AutoModel
 from shared.lm import packing, program
 from shared.lm.adapters import Adapted
 from shared.lm.batches import by_length
-from shared.lm.devices import on_one_core
 from shared.lm.lora import Lora, holding, parts
 from shared.lm.packing import Packed
 from shared.lm.program import Program
@@ -94,9 +93,7 @@ class Encoder(Adapted):
     def attach(self, adapter: str, folder: Path) -> None:
         """Let an adapter answer; see `Adapted.attach`. The program takes the weights with the adapter in them."""
         super().attach(adapter, folder)
-        if not self.packs:
-            return
-        with on_one_core():  # others compute meanwhile, and products on all cores would wait for them
+        if self.packs:
             self._merged[adapter] = self._carrier.adapters[adapter].merged(self._carrier.linears)
 
     def detach(self, adapter: str) -> None:
