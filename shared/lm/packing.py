@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 Tokens = Sequence[Sequence[int]]
+LEAST = 16  # padded places of a text, what a vector of AVX-512 holds: a softmax over 15 takes four times as long
 SPREAD = 3  # padded places for each token at which a row ends; up to here attention costs less than another row
 
 
@@ -23,7 +24,7 @@ class Packed(NamedTuple):
 
     Token ids [1, tokens], their places [1, tokens] and the text of each [tokens]; the token in each padded place
     [n, longest], the padded place of each token [tokens], what hides places that hold none [n, 1, 1, longest]; and how
-    long each text is [n].
+    long each text is [n]. Padded, a text has `LEAST` places or more.
     """
 
     ids: Tensor
@@ -39,7 +40,7 @@ class Packed(NamedTuple):
         """Pack them in this order."""
         lengths = torch.tensor([len(one) for one in texts])
         ids = torch.tensor([token for one in texts for token in one])
-        place = torch.arange(int(lengths.max()))
+        place = torch.arange(max(LEAST, int(lengths.max())))
         taken = place < lengths[:, None]
         starts = lengths.cumsum(0) - lengths
         return cls(
