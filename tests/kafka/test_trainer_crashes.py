@@ -77,7 +77,7 @@ def test_a_trainer_that_is_stopped_in_the_middle_makes_the_version_when_it_is_ba
     added = card(stage, ROWS, ANCHORS)
     ask(stage, added)
     with trainer(stage) as stopped, suspended() as child:  # which never ends by itself
-        stopped.stopping.set()
+        stopped.place.stopping.set()
         until(lambda: gone(child))
     begun = frozen(added.request_id, snapshots(stage))
     assert begun is not None
