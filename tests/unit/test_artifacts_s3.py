@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -178,9 +178,10 @@ def test_a_swap_whose_store_is_away_is_for_later_and_refused_by_nobody(
 
 @dataclass
 class Idle:
-    """A consumer that has one partition, and nothing new in it; it notes how often it was polled."""
+    """A consumer that has one partition, and nothing new in it; when it is polled a second time, something happens."""
 
     part: TopicPartition
+    happens: Callable[[], None]
     polled: int = 0
 
     def assignment(self) -> set[TopicPartition]:
@@ -191,24 +192,20 @@ class Idle:
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[object]]:
         self.polled += 1
-        time.sleep(0.2)
+        if self.polled == 2:
+            self.happens()
         return {}
 
 
 def test_a_trainer_keeps_what_it_trained_until_the_store_is_back_and_polls_meanwhile(
     s3_server: S3, store: ArtifactStore, files: Path
 ) -> None:
-    idle, stopping = Idle(TopicPartition("requests", 0)), threading.Event()
+    idle, stopping = Idle(TopicPartition("requests", 0), s3_server.start), threading.Event()
     place = Place(cast(Any, idle), Pulse(), stopping)
     s3_server.stop()
-    back = threading.Timer(1.5, s3_server.start)
-    back.start()
-    try:
-        digest = place.patiently(idle.part, lambda: store.put(FOLDER, files, {}))
-    finally:
-        back.join()
+    digest = place.patiently(idle.part, lambda: store.put(FOLDER, files, {}))
     assert store.digest(FOLDER) == digest
-    assert idle.polled > 1
+    assert idle.polled >= 2
     s3_server.stop()
     stopping.set()
     with pytest.raises(InterruptedTrainingError):
