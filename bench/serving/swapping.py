@@ -18,7 +18,7 @@ from bench.serving.versions import Made, make
 from shared.artifacts import ArtifactStore
 
 RATE = 150.0  # texts a second: a third of what one core answers
-TURNS = 2  # of each kind, in turn, so that what else the machine does meets both
+TURNS = 5  # of each kind, in turn: what else the machine does meets both, and between turns p99 may double
 
 
 def figures(folder: Path, plan: Plan, texts: Sequence[str], tell: Tell) -> list[Figure]:
