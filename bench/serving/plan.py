@@ -18,13 +18,14 @@ class Plan:
     flood_s: float
     rounds: int
     swaps: int
+    turns: int  # of swapping and of not, one after the other: what else the machine does meets both
     pace_s: float
     batches: int
     damaged: int
 
 
-WHOLE = Plan(warm_s=5, flood_s=12, rounds=3, swaps=100, pace_s=50, batches=60, damaged=1_000)
-QUICK = Plan(warm_s=3, flood_s=6, rounds=1, swaps=20, pace_s=10, batches=20, damaged=100)
+WHOLE = Plan(warm_s=5, flood_s=12, rounds=3, swaps=100, turns=5, pace_s=50, batches=60, damaged=1_000)
+QUICK = Plan(warm_s=3, flood_s=6, rounds=1, swaps=20, turns=2, pace_s=10, batches=20, damaged=100)
 
 
 def texts(data: Path | None) -> list[str]:

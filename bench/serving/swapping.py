@@ -18,7 +18,6 @@ from bench.serving.versions import Made, make
 from shared.artifacts import ArtifactStore
 
 RATE = 150.0  # texts a second: a third of what one core answers
-TURNS = 5  # of each kind, in turn: what else the machine does meets both, and between turns p99 may double
 
 
 def figures(folder: Path, plan: Plan, texts: Sequence[str], tell: Tell) -> list[Figure]:
@@ -30,10 +29,10 @@ def figures(folder: Path, plan: Plan, texts: Sequence[str], tell: Tell) -> list[
         own.await_champion(first)
         target = own.target(texts)
         pace(target, RATE, CONNECTIONS, plan.warm_s)
-        before, seconds, still, moving = own.swaps(), plan.pace_s / TURNS, [], []
-        for turn in range(TURNS):
+        before, seconds, still, moving = own.swaps(), plan.pace_s / plan.turns, [], []
+        for turn in range(plan.turns):
             still.append(pace(target, RATE, CONNECTIONS, seconds))
-            some = others[turn * len(others) // TURNS : (turn + 1) * len(others) // TURNS]
+            some = others[turn * len(others) // plan.turns : (turn + 1) * len(others) // plan.turns]
             moving.append(_swapping(own, some, partial(pace, target, RATE, CONNECTIONS, seconds), seconds))
             tell(f"p99 {still[-1].p99_ms:.1f} ms, while swapping {moving[-1].p99_ms:.1f} ms")
         swaps = own.swaps() - before
