@@ -13,7 +13,7 @@ from shared.lm.task import Answer as TaskAnswer
 from shared.lm.task import Asked
 
 if TYPE_CHECKING:
-    from shared.lm.decoding import Decoding
+    from shared.lm.decoding import Decoding, Speech
     from shared.lm.task import Task
 
 Kind = tuple[str, str]  # a task and a base
@@ -51,11 +51,17 @@ class Answer:
 
 @dataclass(frozen=True)
 class Talk:
-    """An answer in the making, and the version that makes it."""
+    """An answer in the making, the version that makes it, and with which others it is computed."""
 
     model: str
     version: str
+    speech: Speech
     decoding: Decoding
+
+    @property
+    def answer(self) -> Answer:
+        """What it is so far."""
+        return Answer(self.model, self.version, self.speech.text)
 
 
 def answers(taken: Taken, tasks: Mapping[Kind, Task]) -> list[Answer | Exception]:

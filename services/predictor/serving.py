@@ -28,6 +28,7 @@ from shared.lm.task import Asked, Talking
 
 if TYPE_CHECKING:
     from services.predictor.deployer import Deployer
+    from shared.lm.decoding import Decoding
     from shared.lm.task import Task
 
 SWAP_SECONDS = Histogram(
@@ -149,8 +150,8 @@ class Serving:
             return None
         return deployer, asked_of(state, question)
 
-    def begin(self, taken: Taken) -> Talk:
-        """The one answer in the making, which keeps its version to its end. On any thread.
+    def begin(self, taken: Taken, decodings: dict[Kind, Decoding]) -> Talk:
+        """The one answer in the making, beside others of its kind, which keeps its version to its end. On any thread.
 
         Raises:
             UnknownModelError: the model has no champion.
@@ -159,9 +160,12 @@ class Serving:
         try:
             if state is None:
                 raise UnknownModelError(question.model)
-            task = self._tasks[state.task, state.base]
+            kind = state.task, state.base
+            task = self._tasks[kind]
             assert isinstance(task, Talking), "only those are begun"
-            return Talk(question.model, state.version, task.begin([asked_of(state, question)]))
+            decoding = decodings.setdefault(kind, task.decoding())
+            [speech] = task.begin([asked_of(state, question)], decoding)
+            return Talk(question.model, state.version, speech, decoding)
         finally:
             self._give(taken)
 

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, DynamicCache
 
 from shared.lm.adapters import Adapted
 from shared.lm.batches import by_length
-from shared.lm.decoding import Decoding, Limit
+from shared.lm.decoding import Decoding, Limit, Speech
 from shared.lm.lora import Part
 from shared.lm.losses import IGNORED, sequence_log_probs
 from shared.lm.prompts import MAX_NEW, Prompts
@@ -139,9 +139,11 @@ class Causal(Adapted):
             )
         return said[:, width:]
 
-    def begin(self, texts: Sequence[str], adapters: Sequence[str], limits: Sequence[Limit]) -> Decoding:
-        """Answers in the making, each under an attached adapter of its own, which it keeps."""
-        return Decoding(self, texts, [self._carrier.adapters[name] for name in adapters], limits)
+    def begin(
+        self, texts: Sequence[str], adapters: Sequence[str], limits: Sequence[Limit], decoding: Decoding
+    ) -> list[Speech]:
+        """Answers in the making, beside others on this model, each under an attached adapter of its own."""
+        return decoding.join(texts, [self._carrier.adapters[name] for name in adapters], limits)
 
     @property
     def end(self) -> int:

@@ -23,7 +23,7 @@ from shared.grading import same_output, tidy
 from shared.lm.adapters import Weights
 from shared.lm.batches import by_length
 from shared.lm.causal import Causal
-from shared.lm.decoding import Decoding, Limit
+from shared.lm.decoding import Decoding, Limit, Speech
 from shared.lm.losses import Likely, dpo_loss, kept_kl, likeliest, sequence_log_probs, sft_loss
 from shared.lm.opinions import SCORED, Opinions, log_probs
 from shared.lm.prompts import MAX_NEW
@@ -58,17 +58,17 @@ class Generation:
             return
         self.causal.attach(version, folder)
         self._versions.add(version)
-        try:
-            self._warm_up(version)
-        except FloatingPointError:
+        if not self._warmed_up(version):
             self.drop(version)
-            raise ArtifactError(f"{version}: its answers are not finite.") from None
+            raise ArtifactError(f"{version}: its answers are not finite.")
 
-    def _warm_up(self, version: str) -> None:
-        """Say two tokens; a step changes nothing that another thread's steps look at."""
-        decoding = self.causal.begin(PROBE, [version] * len(PROBE), [Limit(2)] * len(PROBE))
+    def _warmed_up(self, version: str) -> bool:
+        """Whether it can say two tokens; a step changes nothing that another thread's steps look at."""
+        decoding = Decoding(self.causal)
+        speeches = self.causal.begin(PROBE, [version] * len(PROBE), [Limit(2)] * len(PROBE), decoding)
         while not decoding.is_over:
             decoding.step()
+        return not any(speech.overflowed for speech in speeches)
 
     def drop(self, version: str) -> None:
         """Forget a version."""
@@ -88,10 +88,14 @@ class Generation:
             found.update(zip(rows, self.answer(version, [asked[row].input for row in rows]), strict=True))
         return [found[row] for row in range(len(asked))]
 
-    def begin(self, asked: Sequence[Asked]) -> Decoding:
-        """Answers in the making, a token at a time. See `Talking.begin`."""
+    def decoding(self) -> Decoding:
+        """Answers in the making, none yet. See `Talking.decoding`."""
+        return Decoding(self.causal)
+
+    def begin(self, asked: Sequence[Asked], decoding: Decoding) -> list[Speech]:
+        """More of them. See `Talking.begin`."""
         limits = [Limit(min(one.max_tokens or MAX_NEW, MAX_NEW), one.stops) for one in asked]
-        return self.causal.begin([one.input for one in asked], [one.version for one in asked], limits)
+        return self.causal.begin([one.input for one in asked], [one.version for one in asked], limits, decoding)
 
     def right(self, version: str, inputs: Sequence[str], targets: Sequence[str]) -> list[bool]:
         """Whether a version would say exactly each target, spelt as it is taught: see `shared.grading.tidy`.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and services import it in th
     from torch import Tensor
 
     from shared.lm.adapters import Weights
-    from shared.lm.decoding import Decoding
+    from shared.lm.decoding import Decoding, Speech
 
 CANDIDATE = "candidate"  # the adapter in the making
 
@@ -166,5 +166,8 @@ class Task(Protocol):
 class Talking(Protocol):
     """A task whose answers are texts, which can be told while they are made."""
 
-    def begin(self, asked: Sequence[Asked]) -> Decoding:
-        """Answers in the making, a token at a time; each keeps the version with which it began."""
+    def decoding(self) -> Decoding:
+        """Answers in the making, none yet, which are computed together, a token of each at a time."""
+
+    def begin(self, asked: Sequence[Asked], decoding: Decoding) -> list[Speech]:
+        """More of them, in the order asked; each keeps the version with which it began."""

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.lm.causal import Causal
-from shared.lm.decoding import Limit, Speech
+from shared.lm.decoding import Decoding, Limit, Speech
+from shared.lm.lora import Lora
 
 BASE = "SmolLM2-135M-Instruct"
 ASKED = ["Name the capital of France.", "What is 2 + 2?", "Say hello to Bob, who is a good old friend of mine."]
@@ -43,53 +44,103 @@ def lm(tmp_path_factory: pytest.TempPathFactory) -> Causal:
     return made
 
 
-def test_token_by_token_it_says_what_it_says_at_once(lm: Causal) -> None:
-    decoding = lm.begin(ASKED, NAMES, [Limit(12)] * 3)
+def begun(lm: Causal, *asked: tuple[str, str], limit: Limit) -> tuple[Decoding, list[Speech]]:
+    """Answers in the making to these texts, each under its adapter."""
+    decoding = Decoding(lm)
+    return decoding, join(lm, decoding, *asked, limit=limit)
+
+
+def join(lm: Causal, decoding: Decoding, *asked: tuple[str, str], limit: Limit) -> list[Speech]:
+    texts, names = zip(*asked, strict=True)
+    return lm.begin(texts, names, [limit] * len(asked), decoding)
+
+
+def end(decoding: Decoding) -> None:
     while not decoding.is_over:
         decoding.step()
+
+
+def test_token_by_token_it_says_what_it_says_at_once(lm: Causal) -> None:
+    decoding, speeches = begun(lm, *zip(ASKED, NAMES, strict=True), limit=Limit(12))
+    end(decoding)
     alone = [lm.generate([text], name, 12)[0] for text, name in zip(ASKED, NAMES, strict=True)]
-    assert [one.text for one in decoding.speeches] == alone
+    assert [one.text for one in speeches] == alone
     assert len(set(alone)) == 3
-    assert {one.finish for one in decoding.speeches} <= {"stop", "length"}
+    assert {one.finish for one in speeches} <= {"stop", "length"}
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["one", "other"]), st.integers(0, 3)), max_size=6))
+@settings(max_examples=5, deadline=None)
+def test_whoever_joins_when_hears_what_would_be_said_to_him_alone(
+    lm: Causal, asked: list[tuple[int, str, int]]
+) -> None:
+    decoding, heard = Decoding(lm), []
+    for text, name, steps in asked:
+        [speech] = join(lm, decoding, (ASKED[text], name), limit=Limit(3 + steps))
+        heard.append(speech)
+        for _ in range(steps):
+            decoding.step()
+    end(decoding)
+    for (text, name, steps), speech in zip(asked, heard, strict=True):
+        assert speech.text == lm.generate([ASKED[text]], name, 3 + steps)[0]
+
+
+def test_what_nobody_needs_any_more_is_not_kept(lm: Causal) -> None:
+    decoding, [long] = begun(lm, (ASKED[2] * 8, "one"), limit=Limit(20))
+    decoding.step()
+    join(lm, decoding, (ASKED[1], "other"), limit=Limit(6))
+    decoding.step()
+    [rows] = decoding._groups
+    before = rows.cache.get_seq_length()
+    decoding.leave([long])
+    assert rows.cache.get_seq_length() == int(rows.mask[:, :-1].sum()) < before / 3
 
 
 def test_a_version_that_goes_meanwhile_ends_what_it_began(lm: Causal) -> None:
     whole = lm.generate(ASKED[:1], "other", 8)
     kept = lm._carrier.adapters["other"]
-    decoding = lm.begin(ASKED[:1], ["other"], [Limit(8)])
+    decoding, speeches = begun(lm, (ASKED[0], "other"), limit=Limit(8))
     decoding.step()
     lm.detach("other")
     try:
-        while not decoding.is_over:
-            decoding.step()
+        end(decoding)
     finally:
         lm._carrier.adapters["other"] = kept
-    assert [one.text for one in decoding.speeches] == whole
+    assert [one.text for one in speeches] == whole
 
 
 def test_who_leaves_does_not_change_what_the_others_hear(lm: Causal) -> None:
-    decoding = lm.begin(ASKED, NAMES, [Limit(8)] * 3)
+    decoding, (first, gone, third) = begun(lm, *zip(ASKED, NAMES, strict=True), limit=Limit(8))
     decoding.step()
-    decoding.leave([1])
-    while not decoding.is_over:
-        decoding.step()
-    first, gone, third = decoding.speeches
+    decoding.leave([gone])
+    end(decoding)
     assert [first.text, third.text] == [lm.generate([text], "one", 8)[0] for text in ASKED[::2]]
-    assert gone.finish is None
-    early = lm.begin(ASKED, NAMES, [Limit(8)] * 3)
-    early.leave([0, 1])
-    while not early.is_over:
-        early.step()
-    assert early.speeches[2].text == third.text
+    assert (gone.finish, gone.is_over, len(gone.tokens)) == (None, False, 1)
+    early, speeches = begun(lm, *zip(ASKED, NAMES, strict=True), limit=Limit(8))
+    early.leave(speeches[:2])
+    end(early)
+    assert speeches[2].text == third.text
+
+
+def test_a_version_that_overflows_fails_alone(lm: Causal) -> None:
+    whole = lm.generate(ASKED[:1], "one", 6)
+    lora = lm._carrier.adapters["other"]
+    lm._carrier.adapters["bad"] = Lora({name: (a * 1e30, b * 1e30) for name, (a, b) in lora.maps.items()})
+    try:
+        decoding, (good, bad) = begun(lm, (ASKED[0], "one"), (ASKED[1], "bad"), limit=Limit(6))
+    finally:
+        lm.detach("bad")
+    end(decoding)
+    assert (bad.overflowed, bad.finish, bad.text) == (True, None, "")
+    assert ([good.text], good.overflowed) == (whole, False)
 
 
 def test_it_ends_before_a_stop_and_after_so_many_tokens(lm: Causal) -> None:
     [whole] = lm.generate(ASKED[:1], "one", 12)
     stop = whole[len(whole) // 2 :][:4]
-    decoding = lm.begin([ASKED[0]] * 2, ["one"] * 2, [Limit(12, (stop, "never said")), Limit(3)])
-    while not decoding.is_over:
-        decoding.step()
-    stopped, cut = decoding.speeches
+    decoding, [stopped] = begun(lm, (ASKED[0], "one"), limit=Limit(12, (stop, "never said")))
+    [cut] = join(lm, decoding, (ASKED[0], "one"), limit=Limit(3))
+    end(decoding)
     assert (stopped.text, stopped.finish) == (whole[: whole.index(stop)], "stop")
     assert (len(cut.tokens), cut.finish) == (3, "length")
     assert whole.startswith(cut.text)
