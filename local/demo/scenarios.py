@@ -26,6 +26,7 @@ class Scenario:
     rate: float
     at_once: int  # unanswered questions; a predictor that is slower than the users makes them wait
     patience: float  # seconds that users wait for an answer
+    news_after: float  # share of the questions before new kinds come
     last: int
     correct: float  # share of those who report an error that say what is right; the others show a thumb down
     mistake: Callable[[Row, Sequence[str], random.Random], str]  # what a user who is mistaken calls right
@@ -67,6 +68,7 @@ INTENT = Scenario(
     rate=31.0,
     at_once=64,
     patience=10.0,
+    news_after=0.5,
     last=1000,
     correct=0.5,
     mistake=other_label,
@@ -76,11 +78,12 @@ EXTRACT = Scenario(
     base="SmolLM2-135M-Instruct",
     data=FOLDER / "data" / "extract",
     policy=FOLDER / "extract.toml",
-    predictions=600,
-    rate=0.7,
+    predictions=430,
+    rate=0.5,
     at_once=16,
     patience=60.0,
-    last=150,
+    news_after=0.33,  # an increment and its verdict take three minutes: the rest is time for three of them
+    last=90,
     correct=0.8,
     mistake=other_intent,
 )

@@ -18,7 +18,7 @@ from shared.errors import BadInputError
 from shared.text import fingerprint, normalise
 
 HELP_DESK = INTENT.data
-KNOWN_SHARE = 0.6  # kinds of questions that the first version learns; the others begin to arrive halfway
+KNOWN_SHARE = 0.6  # kinds of questions that the first version learns; the others begin to arrive later
 SEEDS, ANCHORS = 10, 3  # texts of a kind
 KINDS: dict[Task, str] = {"classification": "labels", "generation": "intents"}
 NAMES = {HELP_DESK: "help-desk", EXTRACT.data: "letters"}
@@ -39,7 +39,7 @@ class Story:
 
     def labels_at(self, index: int) -> list[str]:
         """The labels that users know of when a question of the stream is asked."""
-        return list(self.known if index < len(self.stream) // 2 else self.labels)
+        return list(self.known if index < _known_alone(len(self.stream), self.scenario) else self.labels)
 
 
 def read_story(folder: Path, predictions: int, seed: int, scenario: Scenario = INTENT) -> Story:
@@ -73,11 +73,11 @@ def read_story(folder: Path, predictions: int, seed: int, scenario: Scenario = I
     anchor = tuple(row for label in known for row in _take(by_label[label], ANCHORS, taken))
     before = [row for label in known for row in by_label[label]]
     new = [row for label in labels[len(known) :] for row in by_label[label]]
-    half = predictions // 2
-    first = list(islice(_rounds(before, chance), half))
+    alone = _known_alone(predictions, scenario)
+    first = list(islice(_rounds(before, chance), alone))
     asked = {row.text for row in first}
     unseen = [row for row in before if row.text not in asked] or before
-    second = list(islice(_rounds([*unseen, *new], chance), predictions - half))
+    second = list(islice(_rounds([*unseen, *new], chance), predictions - alone))
     stream = (*first, *second)
     return Story(
         NAMES.get(folder, folder.resolve().name),
@@ -89,6 +89,11 @@ def read_story(folder: Path, predictions: int, seed: int, scenario: Scenario = I
         tuple(labels),
         scenario,
     )
+
+
+def _known_alone(predictions: int, scenario: Scenario) -> int:
+    """How many questions are asked before new kinds come."""
+    return int(predictions * scenario.news_after)
 
 
 def _read(path: Path, task: Task) -> list[Row]:

@@ -9,7 +9,6 @@ from typing import Any
 from schemas.events import Check
 
 LINE, HISTORY = 8, 3  # versions of the line that are looked at; fewer than three are no history
-TURNS = 5  # timings of each version, by turns; the least of each is what it takes when nobody disturbs
 
 
 @dataclass(frozen=True)
@@ -71,12 +70,12 @@ def norm(candidate: Fitness, line: tuple[Fitness, ...], limit: float) -> Check:
     return Check(name="norm", passed=passed, value=ratios[part], threshold=limit, n=len(line), reason=reason)
 
 
-def latency(candidate_s: float, champion_s: float, rows: int, limit: float) -> Check:
+def latency(candidate_s: float, champion_s: float, rows: int, turns: int, limit: float) -> Check:
     """Whether the candidate answers about as fast as the champion."""
     ratio = candidate_s / max(champion_s, 1e-9)
     reason = (
         f"It answers {rows} texts in {1000 * candidate_s:.0f} ms, the champion in {1000 * champion_s:.0f} ms, each the"
-        f" best of {TURNS} turns; allowed {limit:g} times."
+        f" best of {turns} turns; allowed {limit:g} times."
     )
     return Check(name="latency", passed=ratio <= limit, value=ratio, threshold=limit, n=rows, reason=reason)
 

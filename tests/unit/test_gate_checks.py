@@ -122,8 +122,8 @@ def test_a_candidate_must_not_be_much_larger_or_slower_than_the_champion() -> No
     assert fitness.size(small, small, 2.0).passed
     assert not fitness.size(large, small, 2.0).passed
     assert "2.1 MB" in fitness.size(large, small, 2.0).reason
-    assert fitness.latency(0.15, 0.1, 64, 1.5).passed
-    slow = fitness.latency(0.2, 0.1, 64, 1.5)
+    assert fitness.latency(0.15, 0.1, 64, 5, 1.5).passed
+    slow = fitness.latency(0.2, 0.1, 64, 5, 1.5)
     assert (slow.passed, slow.value, slow.n) == (False, 2.0, 64)
 
 

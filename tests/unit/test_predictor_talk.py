@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import torch
 
@@ -14,8 +16,9 @@ from schemas.events import ModelStateChanged
 from services.predictor.requests import PredictBody
 from shared.artifacts import ArtifactStore
 from shared.lm.causal import Causal
+from shared.lm.decoding import Decoding
 from shared.text import short_hash
-from tests.unit.predictor_desk import House, Running, Watched, predictor
+from tests.unit.predictor_desk import DRAWS, House, Running, Watched, predictor
 from tests.weights import MODEL, ROWS, Version, make_version
 
 BASE, TALKER = "SmolLM2-135M-Instruct", "helper"
@@ -128,6 +131,48 @@ async def test_labels_are_answered_between_two_tokens(running: Running) -> None:
     assert running.desk.talker._open  # the text is not at its end
     await stream.aclose()
     await running.until(lambda: not running.desk.talker._open)  # who hung up costs nothing more
+
+
+async def ask(running: Running, count: int, tokens: int) -> list[asyncio.Task[httpx.Response]]:
+    """Ask so often while the thread is busy, and return when all wait."""
+    wanted = running.chance.drawn + DRAWS * count
+    body = {"model": TALKER, "input": ASKED, "max_tokens": tokens}
+    asked = [asyncio.create_task(running.post(body)) for _ in range(count)]
+    await running.until(lambda: running.chance.drawn == wanted)
+    return asked
+
+
+async def test_answers_that_are_made_at_the_same_time_share_each_step(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = (await running.post({"model": TALKER, "input": ASKED, "max_tokens": 20})).json()["output"]
+    sizes: list[int] = []
+    step = Decoding.step
+
+    def counted(decoding: Decoding) -> None:
+        sizes.append(sum(len(rows.speeches) for rows in decoding._groups))
+        step(decoding)
+
+    monkeypatch.setattr(Decoding, "step", counted)
+    async with running.busy():
+        first, *others = await ask(running, 4, tokens=20)
+    await running.until(lambda: len(sizes) > 1)
+    for one in others:
+        one.cancel()
+    assert (await first).json()["output"] == alone
+    assert (sizes[0], sizes[-1]) == (4, 1)  # who hung up costs nothing more
+
+
+async def test_a_step_that_fails_is_told_to_all_whom_it_concerns_and_the_next_is_answered(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Decoding, "step", lambda _: (_ for _ in ()).throw(RuntimeError("the kernel did not like it")))
+        async with running.busy():
+            asked = await ask(running, 2, tokens=6)
+        assert [one.status_code for one in await asyncio.gather(*asked)] == [500, 500]
+    assert not running.desk.talker._open
+    assert (await running.post({"model": TALKER, "input": ASKED, **LIMIT})).json()["finish"] == "length"
 
 
 # --- OpenAI's shape ----------------------------------------------------------------------------------------------
