@@ -78,12 +78,12 @@ EXTRACT = Scenario(
     base="SmolLM2-135M-Instruct",
     data=FOLDER / "data" / "extract",
     policy=FOLDER / "extract.toml",
-    predictions=430,
+    predictions=400,
     rate=0.5,
     at_once=16,
     patience=60.0,
-    news_after=0.33,  # an increment and its verdict take three minutes: the rest is time for three of them
-    last=90,
+    news_after=0.25,  # an increment and its verdict take three minutes: the rest is time for three of them
+    last=80,
     correct=0.8,
     mistake=other_intent,
 )
