@@ -110,6 +110,11 @@ class Training(Section):
     liking: float = Field(default=0.1, ge=0, description="Weight of an output being liked, or not (KTO).")
     beta: float = Field(default=0.1, gt=0, description="How much a nat of such a preference, or liking, says.")
     keep: float = Field(default=0.1, ge=0, description="Weight of saying what the champion says, on replayed examples.")
+    fluency: float = Field(
+        default=0.3,
+        ge=0,
+        description="Weight of reading plain text as the base does; a quarter of the inputs are read so.",
+    )
     max_new: int = Field(default=2000, ge=1, description="New examples of one increment; the rest waits.")
     min_replay: int = Field(default=256, ge=0, description="Replayed examples, even when little is new.")
     head_replay: int = Field(

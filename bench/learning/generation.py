@@ -56,7 +56,15 @@ class Plan:
     data: Path = DATA
 
 
-CONFIG = Training(seed_epochs=3, max_epochs=2, batch_size=16, min_replay=48)
+CONFIG = Training(  # once over what is new and five times as much of the rest: more than twice over few teaches
+    seed_epochs=3,
+    max_epochs=1,
+    batch_size=16,
+    min_replay=625,
+    keep=0.0,
+    dev_share=0.05,
+    step_sizes=(0.5, 0.7, 1.0),
+)
 THEN = CONFIG.model_copy(update={"min_replay": 500})
 FEW = CONFIG.model_copy(
     update={"batch_size": 8, "min_replay": 8, "layers": 8, "learning_rate": 2e-3, "step_sizes": (1.0,)}
@@ -161,7 +169,7 @@ def go_through(way: str, seed: int, plan: Plan) -> Written:
             files = Path(name) / f"anew-{number}"
             if way == JOINT:
                 with clock.running():
-                    joint(task, known, plan.config, files, kind=WRITER)
+                    joint(task, known, plan.config.model_copy(update={"fluency": 0.0}), files, kind=WRITER)
             else:
                 line.give(known[number * plan.corrections // plan.increments :])
                 with clock.running():

@@ -44,6 +44,10 @@ class Causal(Adapted):
         """Each text as what the model is asked. See `Prompts.prompts`."""
         return self._chat.prompts(texts)
 
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """Each text as it is. See `Prompts.tokens`."""
+        return self._chat.tokens(texts)
+
     def completions(self, texts: Sequence[str]) -> list[list[int]]:
         """Each text as what the model shall say. See `Prompts.completions`."""
         return self._chat.completions(texts)

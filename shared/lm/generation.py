@@ -24,6 +24,7 @@ from shared.lm.adapters import Weights
 from shared.lm.batches import by_length
 from shared.lm.causal import Causal
 from shared.lm.decoding import Decoding, Limit, Speech
+from shared.lm.fluency import Fluency
 from shared.lm.losses import Likely, dpo_loss, kept_kl, likeliest, sequence_log_probs, sft_loss
 from shared.lm.opinions import SCORED, Opinions, log_probs
 from shared.lm.prompts import MAX_NEW
@@ -136,6 +137,7 @@ class GenerationLearning:
         said = causal.completions([tidy(examples[row].rejected or "") for row in corrected])
         self._rejected = dict(zip(corrected, said, strict=True))
         replayed = [row for row, one in enumerate(examples) if one.replayed] if config.keep else []
+        self._fluency = Fluency(causal, inputs, config.fluency)
         with causal.active(CANDIDATE):  # it is the champion still
             self._champion = self._margins(corrected)
             self._likely = self._likeliest(replayed)
@@ -143,9 +145,9 @@ class GenerationLearning:
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of each row."""
+        """Tokens of each row: of examples, opinions, and plain texts."""
         own = [len(prompt) + len(said) for prompt, said in zip(self._prompts, self._completions, strict=True)]
-        return own + self._opinions.lengths
+        return own + self._opinions.lengths + self._fluency.lengths
 
     @contextmanager
     def training(self) -> Iterator[list[dict[str, Any]]]:
@@ -154,13 +156,20 @@ class GenerationLearning:
             yield [{"params": parameters, "lr": self._config.learning_rate}]
 
     def loss(self, rows: Sequence[int]) -> Tensor:
-        """What the examples among the rows lose, and what the opinions do."""
-        examples = [row for row in rows if row < len(self._prompts)]
-        opinions = [row - len(self._prompts) for row in rows if row >= len(self._prompts)]
-        if not opinions:
-            return self._of_examples(examples)
-        loss = self._opinions.loss(opinions) / len(rows)
-        return loss + self._of_examples(examples) * (len(examples) / len(rows)) if examples else loss
+        """What the examples among the rows lose, what the opinions do, and the plain texts."""
+        first = len(self._prompts)
+        plain = first + len(self._opinions.lengths)
+        examples = [row for row in rows if row < first]
+        opinions = [row - first for row in rows if first <= row < plain]
+        texts = [row - plain for row in rows if row >= plain]
+        loss = self._weights.new_zeros(())
+        if examples:
+            loss = loss + self._of_examples(examples) * len(examples)
+        if opinions:
+            loss = loss + self._opinions.loss(opinions)
+        if texts:
+            loss = loss + self._fluency.loss(texts)
+        return loss / len(rows)
 
     def _of_examples(self, rows: Sequence[int]) -> Tensor:
         """SFT of all rows, DPO of the corrected ones, and the distance from the champion of the replayed ones."""

@@ -201,7 +201,7 @@ def test_what_users_prefer_does_not_become_less_likely_itself(task: Generation, 
 
 
 def test_opinions_begin_where_the_champion_stands_and_rows_share_a_batch(task: Generation, champion: Path) -> None:
-    config = QUICK.model_copy(update={"preference": 2.0, "liking": 3.0})
+    config = QUICK.model_copy(update={"preference": 2.0, "liking": 3.0, "fluency": 0.0})
     opinions: list[Opinion] = [
         Preferred(NEW[0], NEW[1], SAID, 0.5),
         Judged(NEW[0], SAID, False),
@@ -236,6 +236,27 @@ def test_replayed_rows_cost_nothing_until_the_champion_is_left(task: Generation,
             losses[keep] = still, learning.loss([0, 1]).item()
     assert losses[1.0][0] == pytest.approx(losses[0.0][0], abs=1e-3)
     assert losses[1.0][1] > losses[0.0][1] + 1e-3
+
+
+def test_plain_text_is_read_as_the_base_does_whatever_the_champion_has_become(
+    task: Generation, champion: Path, tmp_path: Path
+) -> None:
+    files = tmp_path / "drifted"
+    shutil.copytree(champion, files)
+    task.causal.load("drifted", champion)
+    weights = {name: value + 0.02 for name, value in task.causal.weights("drifted").items()}
+    task.causal.save("drifted", weights, files)
+    task.causal.drop("drifted")
+    config, examples = QUICK.model_copy(update={"fluency": 2.0}), [Example(*row) for row in ROWS]
+    found = {}
+    for parent in (None, files):
+        with task.learning(parent, examples, config) as learning, torch.inference_mode():
+            [plain] = [row for row in range(len(learning.lengths)) if row >= len(ROWS)]
+            found[parent] = learning.loss([plain]).item()
+            together = learning.loss([0, plain]).item()
+            assert together == pytest.approx((learning.loss([0]).item() + found[parent]) / 2, rel=1e-3)
+    assert found[None] == pytest.approx(0, abs=1e-3)  # a fresh adapter is the base
+    assert found[files] > 1e-2
 
 
 def test_the_same_arguments_give_the_same_files(task: Generation, champion: Path, tmp_path: Path) -> None:
