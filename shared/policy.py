@@ -111,7 +111,7 @@ class Training(Section):
     beta: float = Field(default=0.1, gt=0, description="How much a nat of such a preference, or liking, says.")
     keep: float = Field(default=0.1, ge=0, description="Weight of saying what the champion says, on replayed examples.")
     fluency: float = Field(
-        default=0.3,
+        default=1.0,
         ge=0,
         description="Weight of reading plain text as the base does; a quarter of the inputs are read so.",
     )
