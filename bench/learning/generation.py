@@ -56,7 +56,7 @@ class Plan:
     data: Path = DATA
 
 
-CONFIG = Training(  # once over what is new and five times as much of the rest: more than twice over few teaches
+CONFIG = Training(  # one pass over much replay teaches more than two over little (docs/log.md)
     seed_epochs=3,
     max_epochs=1,
     batch_size=16,
@@ -167,7 +167,7 @@ def go_through(way: str, seed: int, plan: Plan) -> Written:
         for number in range(plan.increments):
             known = rows[: (number + 1) * plan.corrections // plan.increments]
             files = Path(name) / f"anew-{number}"
-            if way == JOINT:
+            if way == JOINT:  # what people do: to teach the corrections and nothing else
                 with clock.running():
                     joint(task, known, plan.config.model_copy(update={"fluency": 0.0}), files, kind=WRITER)
             else:

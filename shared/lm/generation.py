@@ -4,7 +4,7 @@ A version's folder holds `adapter_model.safetensors` and `adapter_config.json`. 
 adapter. Three things are asked of it at once: to say what was right (SFT on the target), to prefer it to what was
 corrected (DPO, with the champion as reference), and on replayed rows not to leave the champion (KL to it). What the
 champion has to say for the last two is computed once, before anything has moved. What users merely preferred, liked or
-did not like is learned beside it: `shared.lm.opinions`.
+did not like is learned beside it (`shared.lm.opinions`), and what keeps it fluent (`shared.lm.fluency`).
 """
 
 from __future__ import annotations
